@@ -22,7 +22,7 @@ Keep = Callable[[LogLine], bool]
 
 
 class LogFilter(Frozen, frozen=True):
-    """Conditions that a shown line fulfils; "" is no condition."""
+    """Conditions that a shown line fulfils; "" sets no condition."""
 
     level: str = ""
     """Lowest level."""
@@ -39,7 +39,7 @@ class LogFilter(Frozen, frozen=True):
             pattern = re.compile(self.grep, re.IGNORECASE)
         except re.error as error:
             raise UsageError(
-                f"--grep: {self.grep!r} is no regular expression: {error}",
+                f"--grep: {self.grep!r} is not a regular expression: {error}",
                 hint="put a backslash before a sign that is meant as it is",
                 param="--grep",
             ) from None

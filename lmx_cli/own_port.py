@@ -23,7 +23,7 @@ class OwnPort(NamedTuple):
     address: str
     """URL without /v1."""
     key: str | None
-    """None where no key is required."""
+    """Key of the daemon; None if no key is required."""
 
 
 async def own_port(client: Client, home: Home, status: Status, *, make: bool = True) -> OwnPort:

@@ -98,7 +98,7 @@ class ShellChat:
             case "/help":
                 self._output.note(*HELP.splitlines())
             case _:
-                self._output.note(f"{name} is no command, or needs a value", *HELP.splitlines())
+                self._output.note(f"{name} is not a command, or needs a value", *HELP.splitlines())
 
     def _add_file(self, path: str) -> None:
         content, name = files.content_of(path), path.rpartition("/")[2]

@@ -139,7 +139,7 @@ class SettingChanged(Message):
 
     key: str
     value: Any
-    """The new value; None where the key was removed."""
+    """The new value; None if the key was removed."""
 
 
 @dataclass

@@ -183,4 +183,4 @@ def _check_color(file: str, name: str, value: str, *, ansi: bool) -> None:
         if not (RGB.fullmatch(value) or (ansi and value.startswith(ANSI))):
             raise ColorParseError(value)
     except ColorParseError as error:
-        raise ConfigError(f"theme {file}: {name} = {value!r} is no colour", hint="write it as #rrggbb") from error
+        raise ConfigError(f"theme {file}: {name} = {value!r} is not a colour", hint="write it as #rrggbb") from error

@@ -47,7 +47,7 @@ class InputHistory:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._new: list[str] = []
-        readline.set_auto_history(False)  # answers to questions are no messages
+        readline.set_auto_history(False)  # answers to questions are not messages
         readline.parse_and_bind("set enable-bracketed-paste on")
         readline.clear_history()
         for line in self._stored():

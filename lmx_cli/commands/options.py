@@ -13,7 +13,7 @@ YES = typer.Option(False, "--yes", "-y", help="Do not ask for confirmation. Requ
 def usage_faults() -> Iterator[None]:
     """Report a value of the command line that cannot be right as a fault of usage, which ends with exit code 2.
 
-    The name of something that may exist, such as a model, is no such value.
+    The name of something that may exist, such as a model, is not such a value.
     """
     from lmx_daemon.contract.errors import ConfigError, RequestError, UsageError
 

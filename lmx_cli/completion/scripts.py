@@ -89,7 +89,7 @@ def current_shell(environ: Mapping[str, str]) -> str:
 
 
 def install(shell: str, environ: Mapping[str, str]) -> Installation:
-    """Write the script of a shell, and add one line to its start-up file where it needs one. Raises LmxError."""
+    """Write the script of a shell, and add one line to its start-up file if it needs one. Raises LmxError."""
     places = installation(shell, environ)
     try:
         places.script.parent.mkdir(parents=True, exist_ok=True)

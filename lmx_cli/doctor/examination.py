@@ -190,7 +190,7 @@ def _answers(host: str, port: int) -> bool:
 
 
 def _holder(port: int) -> str:
-    """Return name and process id of the program that listens on the port; "" where the system does not show it."""
+    """Return name and process id of the program that listens on the port; "" if the system does not show it."""
     import psutil
 
     try:

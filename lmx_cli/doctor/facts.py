@@ -73,7 +73,7 @@ class Facts(Frozen, frozen=True):
     port: int = 0
     port_taken: bool = False
     port_holder: str = ""
-    """Program on the port, where the system allows to see it."""
+    """Program on the port, if the system shows it."""
     certificate_error: str = ""
     """Why the certificate of the settings cannot be used, and a hint."""
     certificate_hint: str = ""

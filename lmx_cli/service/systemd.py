@@ -28,7 +28,7 @@ RestartMaxDelaySec=60
 # Only the daemon is asked to stop: it drains its requests, and ends its workers itself.
 KillMode=mixed
 TimeoutStopSec={stop_seconds}
-# The kill of one worker for want of memory must not stop the daemon.
+# The OOM kill of one worker must not stop the daemon.
 OOMPolicy=continue
 UMask=0077
 StandardOutput=append:{log}

@@ -5,6 +5,6 @@ IMAGES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "imag
 
 
 def image_type(data: bytes) -> str | None:
-    """Return the type of an image; None if the data is no image."""
+    """Return the type of an image; None if the data is not an image."""
     found = next((kind for begin, kind in IMAGES.items() if data.startswith(begin)), None)
     return None if found == "image/webp" and data[8:12] != b"WEBP" else found

@@ -145,7 +145,7 @@ class Computation(Frozen, frozen=True):
     model: str
     prompt: Prompt
     context_length: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Maximum number of tokens of prompt and answer together. The request fails where the model has fewer."""
+    """Maximum number of tokens of prompt and answer together. The request fails if the model has fewer."""
     overflow: Overflow | None = None
     """None is an error, unless a preset states another treatment."""
     tenant: str = "local"
@@ -202,7 +202,7 @@ class Generate(Computation, frozen=True, tag="generate", tag_field="type"):
     """Whether each Delta contains its token ids."""
     constraint: Constraint | None = None
     thinking_budget: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """Maximum number of tokens of reasoning; at the limit the engine closes the thinking block. None is no limit."""
+    """Maximum number of tokens of reasoning; at the limit the engine closes the thinking block. None sets no limit."""
 
     @property
     def rows(self) -> int:

@@ -59,14 +59,14 @@ SUMS = ", ".join(
 
 
 class Written(NamedTuple):
-    """A record to be written, and the request itself where it is kept."""
+    """A record to be written, and the request itself if it is kept."""
 
     record: RequestRecord
     body: bytes | None = None
 
 
 class Criteria(NamedTuple):
-    """Conditions that a record has to fulfil; None and "" are no condition."""
+    """Conditions that a record has to fulfil; None and "" set no condition."""
 
     model: str = ""
     """Name that the client gave, or id of the model that was chosen."""

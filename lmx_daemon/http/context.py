@@ -17,7 +17,7 @@ class RequestContext(msgspec.Struct, frozen=True):
     """Facts that the guard has established about a request."""
 
     id: str
-    """The client's own request id where it has a valid form, else a new one."""
+    """The client's own request id if it has a valid form, else a new one."""
     dialect: Dialect
     """Owner of the request's path."""
     principal: Principal

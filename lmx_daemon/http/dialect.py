@@ -60,14 +60,14 @@ class Dialect(Protocol):
 
     @property
     def keep_alive(self) -> bytes:
-        """Bytes that clients ignore, written to a stream that is otherwise silent. b"" where the form has none."""
+        """Bytes that clients ignore, written to a stream that is otherwise silent. b"" if the form has none."""
 
     @property
     def any_body_type(self) -> bool:
         """Whether bodies are JSON whatever their Content-Type. Browsers are refused by their Origin in any case."""
 
     def progress(self, event: ProgressEvent) -> bytes:
-        """Return bytes that clients ignore and that report `event`; b"" where the form has none."""
+        """Return bytes that clients ignore and that report `event`; b"" if the form has none."""
 
     def error(self, error: LmxError, request_id: str) -> ErrorResponse:
         """Return the answer for an error that occurs before the first byte of an answer."""

@@ -23,7 +23,7 @@ class Operation:
     """Type of the JSON value in each event of a streamed answer; None for a route that does not stream."""
     stream_note: str = ""
     stream_end: str | None = None
-    """Data of the last server-sent event where it is no JSON."""
+    """Data of the last server-sent event if it is not JSON."""
     error: Any = None
     """Type of the answer for each status of `errors`."""
     errors: Sequence[int] = ()

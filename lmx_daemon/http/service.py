@@ -186,7 +186,7 @@ class ModelService:
         return model, self._states().get(model.id, "not-loaded")
 
     async def installed(self, request: AnyRequest, name: str) -> Model:
-        """Return the model whose id a name is; aliases and parts of names are no ids. Raise ModelNotFoundError."""
+        """Return the model whose id a name is; aliases and parts of names are not ids. Raise ModelNotFoundError."""
         model = await self._catalog.seek(name)
         if not (principal := context_of(request).principal).allows(model.id):
             raise principal.no_model(name)

@@ -24,5 +24,5 @@ class MemoryBudget:
     cap: int
     """Maximum of all models together."""
     available: int | None = None
-    """Memory that the system can still provide; None if that is no limit, as for a GPU with memory of its own."""
+    """Memory that the system can still provide; None if there is no such limit, as for a GPU with memory of its own."""
     pressure: Pressure = "normal"

@@ -65,7 +65,7 @@ class Host:
         self._physical = int(psutil.virtual_memory().total)
         self._self = psutil.Process()
         self.oom_kills = OomKills(_folders(cgroups, MEMBERSHIP))
-        """Kills by the kernel for want of memory, in the daemon's control group where there is one."""
+        """OOM kills by the kernel, in the daemon's control group if there is one."""
         self.device_memory: int | None = None
         """Recommended working set of the GPU; reported by the first worker."""
 

@@ -1,4 +1,4 @@
-"""Processes that the kernel killed for want of memory, as far as the system counts them.
+"""Processes that the kernel killed because memory ran out, as far as the system counts them.
 
 Linux counts them for each control group, and for the whole machine. macOS has no counter that a program may read.
 """

@@ -121,7 +121,7 @@ class Pool:
     # ---- models ----
 
     def instances(self) -> list[Instance]:
-        """Return the rows of all models in memory, on their way there or out."""
+        """Return the rows of all models that are loading, loaded or leaving."""
         now = self._loop.now()
         return [resident.instance(now) for resident in self._residents]
 
@@ -130,7 +130,7 @@ class Pool:
         return sum(claim.bytes for claim in self._residents.claims())
 
     def folders(self) -> set[str]:
-        """Return the folders of the models in memory, on their way there or out."""
+        """Return the folders of the models that are loading, loaded or leaving."""
         return {resident.model.path for resident in self._residents}
 
     async def load(self, request: LoadRequest) -> AsyncIterator[Instance]:

@@ -41,7 +41,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class NameEntry:
-    """A name on its way to models: that of a request, or one in a list."""
+    """A name that is being resolved to models: that of a request, or one in a list."""
 
     name: str
     reason: str = ""

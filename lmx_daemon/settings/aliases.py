@@ -47,7 +47,7 @@ def check_name(name: str) -> None:
 def cycle_in(aliases: Mapping[str, Names]) -> list[str]:
     """Return aliases of which each lists the next one, the first one again at the end; [] if there is no cycle.
 
-    Patterns apply to the names of requests only, not to entries of lists, so they are no part of a cycle.
+    Patterns apply to the names of requests only, not to entries of lists, so they are not part of a cycle.
     """
     listing = {
         alias: {name for name in listed(names) if name in aliases}

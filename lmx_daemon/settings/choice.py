@@ -36,7 +36,7 @@ def _unquoted(table: str) -> str:
 
 
 def _unknown(text: str) -> ConfigError:
-    """Return the error of a name that is no key."""
+    """Return the error of a name that is not a key."""
     section = text.partition(".")[0]
     owners = [key.path for key in keys() if key.name == text]
     inside = [key.path for key in keys() if key.section == section]

@@ -29,7 +29,7 @@ class RateWindow(Frozen, frozen=True):
     end: int
     """Minute of the day at which it ends, on the next day if it is not after `begin`."""
     rate: int | None
-    """Bytes per second; None is no limit."""
+    """Bytes per second; None sets no limit."""
 
     def contains(self, day: int, minute: int) -> bool:
         """Return whether the minute of a day is inside. After midnight, the day before counts."""

@@ -135,6 +135,6 @@ def _fault(files: CertificateFiles, error: ssl.SSLError) -> ConfigError:
         )
     reason = (error.reason or str(error)).lower().replace("_", " ")
     return ConfigError(
-        f"server.tls_certificate: {files.certificate} and {files.key} are no certificate with its key: {reason}",
+        f"server.tls_certificate: {files.certificate} and {files.key} are not a certificate with its key: {reason}",
         hint="both must be PEM: the certificate with its chain, and the private key",
     )

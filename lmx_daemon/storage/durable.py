@@ -49,7 +49,7 @@ def open_regular(file: str | os.PathLike[str], flags: int, follow: bool = False)
     descriptor = os.open(file, flags | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no regular file", os.fspath(file))
+        raise OSError(errno.EINVAL, "is not a regular file", os.fspath(file))
     return descriptor
 
 

@@ -41,7 +41,7 @@ def open_model_file(file: Path) -> BufferedReader:
 
 
 def read_model_file(file: Path, limit: int) -> bytes | None:
-    """Return the bytes of a regular file; None where it has more than `limit`. Raises OSError."""
+    """Return the bytes of a regular file; None if it has more than `limit`. Raises OSError."""
     with open_model_file(file) as opened:
         data = opened.read(limit + 1)
     return data if len(data) <= limit else None

@@ -108,7 +108,7 @@ def newer_state(file: Path, version: int, known: int) -> NewerStateError:
 
 
 def version_of(content: bytes) -> int:
-    """Return the version of a file; 1 for JSON that is no object. Raises an error of UNREADABLE for damage."""
+    """Return the version of a file; 1 for JSON that is not an object. Raises an error of UNREADABLE for damage."""
     try:
         version = msgspec.json.decode(content, type=_Header).version
     except msgspec.ValidationError:

@@ -36,7 +36,7 @@ skips their prefill:
 | first question | 0 % | 1.7 s |
 | second question | 94 % | 0.1 s |
 
-The line below each answer shows how much was cached, and why where it was not.
+The line below each answer shows how much was cached, and the reason if it was not.
 """,
     """Several requests to one model run in **one batch**: each step computes a token for every one of them. Memory
 bandwidth limits a step, so four streams together are much faster than one after the other.

@@ -42,7 +42,7 @@ SAMPLES = ("memory", "decode", "prefill", "running", "cpu")
 
 @dataclass
 class ModelInMemory:
-    """A model in memory, or on its way there."""
+    """A model that is loaded or loading."""
 
     id: str
     model: Model

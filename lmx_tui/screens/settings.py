@@ -60,7 +60,7 @@ class SettingsScreen(Page):
         self._api_keys: list[ApiKey] = []
         self._presets: list[PresetRow] = []
         self._undo: list[tuple[str, Any]] = []
-        """(key, value before) of the changes of this run; None where the file did not have the key."""
+        """(key, value before) of the changes of this run; None if the file did not have the key."""
 
     def compose_body(self) -> ComposeResult:
         yield FilterInput(id="settings-filter", placeholder="words of the name or the help", compact=True)

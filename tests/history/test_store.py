@@ -106,7 +106,7 @@ def test_fifo_in_place_of_the_file_is_an_error_and_not_a_wait(tmp_path: Path) ->
     os.mkfifo(tmp_path / "requests.db")
     store = store_in(tmp_path)
     for act in (lambda: store.find(ANY, 1), store.prune, store.clear):
-        with pytest.raises(DiskError, match=r"requests\.db is no regular file") as raised:
+        with pytest.raises(DiskError, match=r"requests\.db is not a regular file") as raised:
             act()
         assert raised.value.hint == "move it away"
 

@@ -1,4 +1,4 @@
-"""Tests of the recognition of kills by the kernel for want of memory, with files as the kernel writes them."""
+"""Tests of the recognition of OOM kills by the kernel, with files as the kernel writes them."""
 
 from pathlib import Path
 

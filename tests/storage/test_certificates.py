@@ -43,10 +43,10 @@ def test_nothing_is_served_with_tls_unless_a_certificate_is_set() -> None:
     ("kind", "words"),
     [
         ("missing", "server.tls_certificate: cannot read .*: No such file"),
-        ("folder", "server.tls_key: cannot read .*: is no regular file"),
-        ("fifo", "server.tls_key: cannot read .*: is no regular file"),
+        ("folder", "server.tls_key: cannot read .*: is not a regular file"),
+        ("fifo", "server.tls_key: cannot read .*: is not a regular file"),
         ("text", "server.tls_certificate: .* is not a PEM file"),
-        ("damaged", "are no certificate with its key"),
+        ("damaged", "are not a certificate with its key"),
         ("mismatch", "server.tls_key: .* is not the key of"),
         ("passphrase", "server.tls_key: .* is protected by a passphrase"),
         ("expired", "server.tls_certificate: .* expired 60h00m ago"),

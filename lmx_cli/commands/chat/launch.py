@@ -81,7 +81,7 @@ def _agent(name: str) -> "Agent":
         return AGENTS[name]
     near = difflib.get_close_matches(name.lower(), AGENTS, 1)
     hint = f"did you mean {near[0]}?" if near else f"lmx launches {', '.join(AGENTS)}; docs/agents.md has others"
-    raise UsageError(f"{name} is no agent that lmx launches", hint=hint)
+    raise UsageError(f"{name} is not an agent that lmx launches", hint=hint)
 
 
 def _list(output: Output, json: bool) -> int:

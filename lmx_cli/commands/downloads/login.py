@@ -88,7 +88,7 @@ def _name_of(user: dict[str, Any]) -> str:
     name = user["name"]
     shown = ((user.get("auth") or {}).get("accessToken") or {}).get("displayName") or name
     if not (isinstance(name, str) and isinstance(shown, str)):
-        raise TypeError("a name is no text")
+        raise TypeError("a name is not a text")
     if not (name + shown).isprintable() or len(name + shown) > MAX_NAMES:
         raise ValueError("a name cannot be stored")
     return name

@@ -103,7 +103,7 @@ def scopes_of(texts: list[str]) -> list[str]:
     known = get_args(KeyScope)
     scopes = [scope.strip() for each in texts for scope in each.split(",")]
     if unknown := [scope for scope in scopes if scope not in known]:
-        raise RequestError(f"--scope is {unknown[0]!r}, which is no scope", hint=f"scopes are {', '.join(known)}")
+        raise RequestError(f"--scope is {unknown[0]!r}, which is not a scope", hint=f"scopes are {', '.join(known)}")
     return scopes
 
 
@@ -111,7 +111,7 @@ def seconds_of(text: str) -> float:
     """Return the seconds of a time such as 30d. Raise RequestError."""
     found = re.fullmatch(r"(\d{1,9})([smhdw])", text.strip())
     if not found:
-        raise RequestError(f"--expires is {text!r}, which is no time", hint="write it as 30d, 12h, 90m or 45s")
+        raise RequestError(f"--expires is {text!r}, which is not a duration", hint="write it as 30d, 12h, 90m or 45s")
     return float(int(found[1]) * UNITS[found[2]])
 
 
@@ -123,7 +123,7 @@ def range_of(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(-?\d{1,2}):(-?\d{1,2})", text.strip())
     if not found or not LOWEST <= int(found[1]) <= int(found[2]) <= HIGHEST:
         raise RequestError(
-            f"--priority is {text!r}, which is no range",
+            f"--priority is {text!r}, which is not a range",
             hint=f"write it as --priority=-10:0, within {LOWEST}:{HIGHEST}",
         )
     return int(found[1]), int(found[2])

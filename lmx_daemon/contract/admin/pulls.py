@@ -90,7 +90,7 @@ class LimitState(Frozen, frozen=True):
     """Limit on the rate of all pulls together that is in force now."""
 
     bytes_per_second: int | None
-    """None is no limit."""
+    """None sets no limit."""
     origin: Literal["command", "schedule", "setting"]
     window: str = ""
     """Entry of the schedule that applies, such as "08:00-18:00"."""

@@ -15,6 +15,6 @@ def keep_alive_seconds(given: float | str, name: str = "keep_alive") -> float:
     """
     match = DURATION.fullmatch(str(given).strip())
     if match is None:
-        raise RequestError(f'{name}: {given!r} is no time; write seconds, or "30s", "5m", "24h"', param=name)
+        raise RequestError(f'{name}: {given!r} is not a duration; write seconds, or "30s", "5m", "24h"', param=name)
     seconds = float(match[1]) * SECONDS_IN[match[2]]
     return -1.0 if seconds < 0 else seconds

@@ -15,7 +15,7 @@ from lmx_daemon.settings.schema import ServerSettings
 OPEN_PATHS = frozenset({"/", "/api/hello", "/health"})
 """Paths that need no key. Clients probe them before they send one, and the answers contain nothing but the state."""
 KEY_PREFIX = "lmx_"
-"""Begin of each key of `lmx key create`. Any other text is a placeholder where no key is required."""
+"""Begin of each key of `lmx key create`. Any other text is a placeholder if no key is required."""
 SEND_HINT = "send it as: Authorization: Bearer KEY (or x-api-key: KEY); lmx key create NAME makes one"
 
 Verify = Callable[[str], ApiKey]
@@ -28,7 +28,7 @@ def no_keys(secret: str) -> ApiKey:
 
 
 class Access:
-    """The check of credentials. A key that is sent is checked also where none is required."""
+    """The check of credentials. A key that is sent is checked even if none is required."""
 
     def __init__(self, settings: Callable[[], ServerSettings], bound: str, verify: Verify = no_keys) -> None:
         self._settings = settings

@@ -240,7 +240,7 @@ def trace_of(headers: list[tuple[bytes, bytes]]) -> str:
 
 
 def request_id(headers: list[tuple[bytes, bytes]]) -> str:
-    """Return the client's own id where it has a valid form, else a new one."""
+    """Return the client's own id if it has a valid form, else a new one."""
     given = first(headers, REQUEST_ID_HEADER.encode())
     return given if given and IDENTITY.fullmatch(given) else uuid.uuid4().hex
 

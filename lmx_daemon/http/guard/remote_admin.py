@@ -24,7 +24,7 @@ class RemoteAdmin:
         self._exposed = exposed
 
     def check_served(self, scheme: str) -> None:
-        """Raise NotFoundError where it is switched off, and ForbiddenError for a connection that may not use it."""
+        """Raise NotFoundError if it is switched off, and ForbiddenError for a connection that may not use it."""
         allowed = self._settings().admin_over_tcp
         if allowed == "off":
             raise NotFoundError(

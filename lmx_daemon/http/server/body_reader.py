@@ -43,7 +43,7 @@ class RequestBytes:
         self._counted = 0
 
     def add(self, size: int) -> None:
-        """Count `size` more bytes of the body. Raise BusyError where all bodies together are above the bound."""
+        """Count `size` more bytes of the body. Raise BusyError if all bodies together are above the bound."""
         self._size += size
         if self._size > SMALL_BYTES:
             self._bodies.take(self._size - self._counted)

@@ -115,7 +115,7 @@ def answers(address: str, port: int) -> bool:
 
 
 def holder(port: int) -> str | None:
-    """Return name and process id of the program that listens on the port, where the system allows to see it."""
+    """Return name and process id of the program that listens on the port, if the system shows it."""
     try:
         pids = [c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and _listens(c)]
     except (psutil.Error, OSError, RuntimeError):  # macOS shows a user's own processes only, one by one

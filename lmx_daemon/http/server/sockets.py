@@ -278,7 +278,7 @@ def _is_strangers(transport: Any) -> bool:
 
 
 def peer_uid(peer: Any, system: str) -> int | None:
-    """Return the user id of a Unix socket's peer; None where the system does not report it."""
+    """Return the user id of a Unix socket's peer; None if the system does not report it."""
     try:
         if system == "linux":
             _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))

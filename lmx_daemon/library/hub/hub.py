@@ -94,7 +94,7 @@ class Hub:
         return commit, [checked_file(entry) for entry in entries if entry.get("type") == "file"]
 
     def _rows(self, client: httpx2.Client, url: str, budget: Budget) -> list[Any]:
-        """Return the rows of a listing, page by page; one more than MAX_FILES where there are more."""
+        """Return the rows of a listing, page by page; one more than MAX_FILES if there are more."""
         rows: list[Any] = []
         while url and len(rows) <= MAX_FILES:
             response = self._get(client, url, budget)

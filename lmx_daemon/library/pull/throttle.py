@@ -11,7 +11,7 @@ BURST_SECONDS = 0.25
 class Throttle:
     """Token bucket. A caller that takes more bytes than are available waits afterwards.
 
-    `rate` returns the bytes per second that are allowed now; None is no limit.
+    `rate` returns the bytes per second that are allowed now; None sets no limit.
     """
 
     def __init__(self, rate: Callable[[], int | None], clock: Callable[[], float] = time.monotonic) -> None:

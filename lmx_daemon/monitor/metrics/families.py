@@ -1,6 +1,6 @@
 """The metrics as families of prometheus_client: names, help texts, labels, and the values at one moment.
 
-Names of requests' metrics follow OpenTelemetry's conventions for generative AI where there is one; all others begin
+Names of requests' metrics follow OpenTelemetry's conventions for generative AI if there is one; all others begin
 with lmx_. The module imports prometheus_client; see exposition.py.
 """
 

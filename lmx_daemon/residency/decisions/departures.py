@@ -1,4 +1,4 @@
-"""How a model leaves memory: it takes no new requests, its requests end, its process ends, and it is gone."""
+"""The unloading of models: no new requests are accepted, running ones end, and then the process ends."""
 
 from lmx_daemon.contract.errors import CancelledError, LmxError
 from lmx_daemon.residency.decisions.resident import Resident
@@ -9,7 +9,7 @@ from lmx_daemon.settings.source import SettingsSource
 
 
 class Departures:
-    """The part of the scheduler that ends residents. It does not know why they leave."""
+    """The part of the scheduler that ends residents. Other parts decide on the reasons."""
 
     def __init__(
         self, residents: Residents, requests: RequestRegistry, effects: Effects, settings: SettingsSource
@@ -20,7 +20,7 @@ class Departures:
         self._settings = settings
 
     def begin(self, resident: Resident, *, force: bool) -> None:
-        """Let a resident leave once its requests have ended, or at once with `force`."""
+        """Unload a resident once its requests have ended, or at once with `force`."""
         if resident.state == "leaving":
             return
         resident.phase = "leaving"
@@ -29,17 +29,17 @@ class Departures:
         self._effects.notify(resident.id)
 
     def advance(self, resident: Resident) -> None:
-        """Go on with the departure of a resident whose requests have ended."""
+        """End the process of a leaving resident if its requests have ended."""
         if resident.phase == "leaving" and not resident.process_dismissed and not resident.in_use:
             self._unload(resident)
 
     def revoke(self, resident: Resident) -> None:
-        """Let a resident stay that would have left once its requests have ended."""
+        """Cancel the unloading of a resident that still waits for its requests to end."""
         resident.phase = "ready"
         self._effects.notify(resident.id)
 
     def end(self, resident: Resident, error: LmxError, seconds: float | None = None) -> None:
-        """Fail all requests of a resident and end its process, which has `seconds` to leave."""
+        """Fail all requests of a resident and end its process, which has `seconds` to exit."""
         resident.phase = "leaving"
         self._requests.end(resident.id, error)
         if resident.process is None or not resident.process.alive:
@@ -52,7 +52,7 @@ class Departures:
         self._effects.notify(resident.id)
 
     def complete(self, resident: Resident) -> None:
-        """Note that the process of a resident has ended."""
+        """Remove a resident whose process has ended."""
         resident.phase = "gone"
         self._residents.forget(resident)
         self._effects.notify(resident.id)

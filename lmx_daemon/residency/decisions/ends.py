@@ -1,4 +1,4 @@
-"""Counts of crashes and of ends for want of memory, and the delay of the next start that follows from them."""
+"""Counts of crashes and of ends by memory shortage, and the delay of the next start that follows from them."""
 
 from collections import defaultdict
 
@@ -21,7 +21,7 @@ class Ends:
         self._crashes[model.id].append(now)
 
     def ran_out(self, model: Model, now: float) -> None:
-        """Count an end for want of memory: the system's, the GPU's, or that of a worker above what it may hold."""
+        """Count an end by shortage of system or GPU memory, or by a footprint above the worker's limit."""
         self._ran_out[model.id].append(now)
 
     def count(self, model: Model, error: LmxError, now: float) -> IncidentKind:
@@ -33,11 +33,11 @@ class Ends:
         return "crashed"
 
     def crashes(self, model: Model) -> int:
-        """Return how often the model has crashed since the daemon started."""
+        """Return the number of crashes of the model since the daemon started."""
         return len(self._crashes[model.id])
 
     def out_of_memory(self, model: Model, now: float) -> int:
-        """Return how often the model ran out of memory within `restart_window_seconds`."""
+        """Return the number of times that the model ran out of memory within `restart_window_seconds`."""
         return sum(
             now - then < self._settings.current.engine.restart_window_seconds for then in self._ran_out[model.id]
         )

@@ -1,4 +1,4 @@
-"""What a request for a model would meet now. The router compares the models of a list by it. Pure."""
+"""The outlook of a request for a model. The router compares the models of a list by their outlooks. Pure."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from lmx_daemon.residency.decisions.placement import Decision, Fits, Refused
 
 Placing = Literal["fits", "evicts", "refused"]
-"""Result of a load: beside the other models, in the place of one of them (at once or later), or not at all."""
+"""Result of a load: fits beside the other models, evicts one of them (at once or later), or is refused."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Outlook:
     """State of one installed model."""
 
     resident: bool = False
-    """Whether it is in memory or on its way there."""
+    """Whether the model is loaded or loading."""
     size: int = 0
     """Bytes of its weights' files."""
     failing: bool = False

@@ -22,7 +22,7 @@ def of_model(settings: Settings, model: Model) -> ModelSettings:
 
 
 def with_own_settings(request: Request, own: ModelSettings) -> Request:
-    """Return the request with the model's values where it has none of its own."""
+    """Return the request with the model's values for fields that are not set."""
     if own is NONE:
         return request
     prompt = request.prompt
@@ -43,7 +43,7 @@ def with_own_settings(request: Request, own: ModelSettings) -> Request:
 
 
 def with_own_sizes(request: LoadRequest, own: ModelSettings) -> LoadRequest:
-    """Return the load with the model's values where it has none of its own."""
+    """Return the load with the model's values for fields that are not set."""
     return msgspec.structs.replace(
         request,
         context_length=request.context_length or own.context,

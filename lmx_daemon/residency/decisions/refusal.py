@@ -107,7 +107,7 @@ def worse_than_planned(name: str, plan: MemoryPlan, held: int, over: int) -> Out
 def outgrown(name: str, held: int, most: int) -> OutOfMemoryError:
     """Return the error of a worker that held more than it may hold."""
     return OutOfMemoryError(
-        f"{name} held {size(held)} of memory where it may hold {size(most)}, and was ended",
+        f"{name} held {size(held)} of memory, but may hold {size(most)}, and was ended",
         hint="if this repeats, the model's files are at fault: lmx verify, or use another version of the model",
         param="model",
     )

@@ -1,4 +1,4 @@
-"""A model in memory, or on its way there or out: its state, what it holds, and its row for the monitor.
+"""A model that is loading, loaded or leaving: its state, its memory, and its row for the monitor.
 
 Only the scheduler and its parts change a resident. `residents.py` has the collection.
 """
@@ -23,7 +23,7 @@ from lmx_daemon.residency.effects import Process
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 
 ResidentPhase = Literal["delayed", "inspecting", "placing", "making room", "loading", "ready", "leaving", "gone"]
-"""Step in the life of a resident, in order; a load that fails or is cancelled goes on to "leaving"."""
+"""Step in the life of a resident, in order; a load that fails or is cancelled continues with "leaving"."""
 STATES: dict[ResidentPhase, InstanceState] = {
     "delayed": "starting",
     "inspecting": "starting",
@@ -38,13 +38,13 @@ STATES: dict[ResidentPhase, InstanceState] = {
 AFTER_WEIGHTS = ("tokenizer", "warming up")
 """Stages of a load in which all weights are in memory."""
 UNIFIED = "metal"
-"""Beginning of the backend's name where GPU and processor share their memory."""
+"""Beginning of the backend's name if GPU and processor share their memory."""
 RATE_SECONDS = 2.0
 """Time over which rates are averaged."""
 
 
 class Resident:
-    """A model and what the scheduler has decided for it. Times are monotonic seconds, `now` among them."""
+    """A model and the scheduler's decisions for it. All times are monotonic seconds."""
 
     def __init__(
         self,
@@ -65,9 +65,9 @@ class Resident:
         self.purpose: Purpose = purpose
         self.phase: ResidentPhase = "delayed"
         self.start_at = now
-        """Time before which the load does not begin: starts back off after crashes."""
+        """Time before which the load does not begin. It is later after each crash."""
         self.wait_until: float | None = None
-        """Time until which the load waits for memory; None before it looked for memory."""
+        """Time until which the load waits for memory; None before its first placement."""
         self.evicted: tuple[Resident, ...] = ()
         """Residents that are unloaded for this load."""
         self.displaced: frozenset[str] = frozenset()
@@ -80,13 +80,13 @@ class Resident:
         self.cache_limit = 0
         """Bytes that were granted for keys and values."""
         self.stage = ""
-        """Step of the load, for people."""
+        """Step of the load, as text for users."""
         self.progress: float | None = None
         self.process: Process | None = None
         self.process_requested = False
         """Whether a process was requested; it arrives later."""
         self.process_dismissed = False
-        """Whether the process was asked to leave: its end is not a crash."""
+        """Whether the process was asked to exit, so that its end is not a crash."""
         self.loaded: Loaded | None = None
         self.failure: LmxError | None = None
         """Error that made the load fail."""
@@ -98,9 +98,9 @@ class Resident:
         self.footprint = 0
         """Bytes that the system counted for its process at the last `observe`."""
         self.samples_above = 0
-        """Samples in a row in which the footprint was above what it may hold."""
+        """Samples in a row in which the footprint was above the limit."""
         self.cache_allowed = 0
-        """Largest `cache_limit` since it was last idle: what was granted may be held until the requests end."""
+        """Largest `cache_limit` since the model was last idle. A granted cache may be held until the requests end."""
         self.unneeded_since = now
         """Time when the last waiting request was dismissed."""
         self.used = now

@@ -1,4 +1,4 @@
-"""All residents, by id: the models in memory, on their way there or out."""
+"""All residents, by id: the models that are loading, loaded or leaving."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ class Residents:
         return iter(list(self._residents.values()))
 
     def get(self, identity: str) -> Resident | None:
-        """Return the resident with this id; None if it has gone."""
+        """Return the resident with this id; None if there is none."""
         return self._residents.get(identity)
 
     def add(self, resident: Resident) -> None:
@@ -39,14 +39,14 @@ class Residents:
     def serving(self, model: Model) -> Resident | None:
         """Return the resident that serves `model`, now or once it is loaded.
 
-        One that leaves once its requests have ended serves new ones until then: they would wait for that end.
+        A resident that still waits for its requests to end serves new ones, which would otherwise wait too.
         """
         found = [each for each in self if each.model.id == model.id]
         staying = next((each for each in found if each.state != "leaving"), None)
         return staying or next((each for each in found if each.finishing), None)
 
     def claims(self, without: Resident | None = None) -> list[Claim]:
-        """Return the claims of residents that hold memory or are about to. `without` leaves out its model."""
+        """Return the claims of residents that hold memory or load. The model of `without` is excluded."""
         left_out = without.model.id if without is not None else None
         return [found.claim() for found in self if found.model.id != left_out and _takes_memory(found)]
 

@@ -104,7 +104,7 @@ class ResidencyScheduler:
         return active
 
     def on_cancel(self, active: ActiveRequest) -> None:
-        """Handle the cancellation of a request, by its client or for want of a reader."""
+        """Handle the cancellation of a request, by its client or because no reader is left."""
         resident = self._residents.get(active.instance)
         if active.at_worker:
             if resident is not None and not resident.process_dismissed:

@@ -1,6 +1,6 @@
 """Regular inspection of models in memory: hangs, growth, time to live, readers that stopped, and shares of memory.
 
-What is a hang or an expiry is decided in plan.py. How a model ends is in departures.py and loads.py.
+plan.py defines hangs and expiries. departures.py and loads.py end models.
 """
 
 import math
@@ -22,9 +22,9 @@ from lmx_daemon.settings.source import SettingsSource
 TICK_SECONDS = 0.5
 """Time between two inspections."""
 SAMPLES_ABOVE = 2
-"""Samples in a row above what a worker may hold, after which it is ended. One alone may be a short peak."""
+"""Samples in a row above the limit of a worker, after which it is ended. A single one may be a short peak."""
 HUNG_SECONDS = 0.5
-"""Time for a worker that hangs or outgrew its memory to leave: the next request for its model waits for its end."""
+"""Time to exit for a worker that hangs or exceeds its memory. It is short, since the next request waits for its end."""
 
 
 class Supervision:
@@ -49,16 +49,16 @@ class Supervision:
         self._settings = settings
         self._ticked = math.inf
         self._since = 0.0
-        """Time from which a worker's silence counts: a daemon that stood still received nothing."""
+        """Time from which a worker's silence counts. While the daemon is suspended, it receives nothing."""
 
     def tick(self, end_unread: Callable[[], None]) -> None:
-        """Inspect readers, models and memory. An error of one part is raised after the other parts had their turn."""
+        """Inspect readers, models and memory. An error of one part is raised after the other parts have run."""
         now, before = self._effects.now(), self._ticked
         self._ticked = now
         settings = self._settings.current
         late = min(settings.engine.hang_seconds, settings.server.stall_seconds) / 2
         if now - before - TICK_SECONDS > late:
-            self._since = now  # the daemon stood still, and neither received from workers nor served readers
+            self._since = now  # the daemon was suspended, and neither received from workers nor served readers
             return
         parts: list[Callable[[], None]] = [end_unread, self._accounts.sample_kills]
         parts += [partial(self._inspect, resident, now) for resident in self._residents]
@@ -67,13 +67,13 @@ class Supervision:
         for part in parts:
             try:
                 part()
-            except Exception as error:  # a fault in the supervision of one model must not end another's
+            except Exception as error:  # a fault in the supervision of one model must not end that of another
                 errors.append(error)
         if errors:
             raise errors[0]
 
     def stalled(self) -> str | None:
-        """Return which model makes no progress, for the health of the daemon; None if all do."""
+        """Return a message on a model without progress, for the health of the daemon; None if there is none."""
         now = self._effects.now()
         for resident in self._residents:
             if resident.process is not None and resident.phase == "ready":
@@ -108,7 +108,7 @@ class Supervision:
     def _memory_matters(self, resident: Resident) -> bool:
         """Return whether a footprint above the limit is a fault.
 
-        On a Mac an honest footprint can be twice MLX's count, so that only memory pressure makes it a fault.
+        On a Mac a correct footprint can be twice MLX's count, so that only memory pressure makes it a fault.
         """
         return not resident.unified or self._accounts.room().pressure != "normal"
 

@@ -1,14 +1,14 @@
-"""Models that take each other's place in turn, and how long each of them stays. Pure.
+"""Models that evict each other in turn, and the time for which each of them stays. Pure.
 
-A change between two models, there and back, is free. From then on each of them stays for a multiple of the time of its
-load, so that the machine computes for most of the time. Other models may be loaded in its place at any time.
+The first two evictions between two models are not delayed. After them, each of the two stays for a multiple of its load
+time, so that the machine computes for most of the time. Other models may be loaded in its place at any time.
 """
 
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 HOLD_FACTOR = 4.0
-"""Time for which a model stays, as a multiple of the time of its load."""
+"""Time for which a model stays, as a multiple of its load time."""
 
 
 class Replaceable(Protocol):
@@ -17,7 +17,7 @@ class Replaceable(Protocol):
     displaced: frozenset[str]
     """Ids of the models that were unloaded for it."""
     returns: int
-    """Number of times in a row that it and another model have taken each other's place."""
+    """Number of times in a row that the model and another one have evicted each other."""
     ready_at: float
     """Time when its load ended."""
     load_seconds: float
@@ -28,18 +28,18 @@ T = TypeVar("T", bound=Replaceable)
 
 
 def rivals(model: str, others: Iterable[T]) -> list[T]:
-    """Return those of `others` that have taken the place of `model`."""
+    """Return those of `others` for which `model` was evicted."""
     return [other for other in others if model in other.displaced]
 
 
 def returns_of(model: str, evicted: Iterable[Replaceable]) -> int:
-    """Return the number of times in a row that `model` and one of the models that leave for it have changed places."""
+    """Return the number of times in a row that `model` and one of `evicted` have evicted each other."""
     return max((other.returns + 1 for other in rivals(model, evicted)), default=0)
 
 
 def held_until(other: Replaceable, limit: float) -> float:
-    """Return the time until which a model stays that has taken the place of the one to be loaded.
+    """Return the time until which `other` stays if the model to be loaded was evicted for it.
 
-    The time is `limit` seconds at most.
+    It stays for at most `limit` seconds.
     """
     return other.ready_at + min(HOLD_FACTOR * other.load_seconds, limit) if other.returns else other.ready_at

@@ -1,4 +1,4 @@
-"""A request in the daemon: its events on their way to one reader, and its row for the monitor.
+"""A request in the daemon: its events for one reader, and its row for the monitor.
 
 It is the only record of the request outside the worker. It does not decide anything; `RequestRegistry` holds it.
 """

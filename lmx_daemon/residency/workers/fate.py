@@ -7,18 +7,17 @@ from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerError
 from lmx_daemon.contract.worker.messages import LAST_WORDS
 
 GPU_MEMORY = re.compile(r"\[METAL\].*(?:Insufficient Memory|kIOGPUCommandBufferCallbackErrorOutOfMemory).*")
-"""Words that Metal prints before it aborts a process for want of memory."""
+"""Words that Metal prints before it aborts a process because memory ran out."""
 REASON = re.compile(rf"^{re.escape(LAST_WORDS)}(.+)$", re.MULTILINE)
 """Line in which a worker gives the reason for its end."""
 MAX_REASON = 500
-"""Number of characters of a reason, at most."""
+"""Maximum number of characters of a reason."""
 
 
 def fate_of(code: int, printed: str, *, oom_killed: bool = False) -> LmxError:
     """Return the error of a worker that ended with `code`.
 
-    `printed` is the end of its stdout and stderr. `oom_killed` is whether the kernel killed a process for want of
-    memory at that time.
+    `printed` is the end of its stdout and stderr. `oom_killed` is whether there was an OOM kill at that time.
     """
     if code == -signal.SIGKILL and oom_killed:
         return OutOfMemoryError(

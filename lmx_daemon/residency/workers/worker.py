@@ -101,7 +101,7 @@ class Worker:
     ) -> "Worker":
         """Start `program`, a command line; `ready` returns when its imports are done. Raise WorkerError.
 
-        `oom_killed` returns whether the system has just killed a process for want of memory.
+        `oom_killed` returns whether there was an OOM kill a moment ago.
         """
         try:
             with contextlib.ExitStack() as opened:

@@ -11,14 +11,14 @@ DEFAULT_PORT = 1234
 
 
 def check_origins(origins: tuple[str, ...]) -> None:
-    """Raise ValueError for a text that no browser sends as an origin; there is no origin for all pages."""
+    """Raise ValueError for a text that no browser sends as an origin; there is not an origin for all pages."""
     for origin in origins:
         try:
             parts = urlsplit(origin)
         except ValueError:
             parts = urlsplit("")
         if not parts.scheme or not parts.hostname or parts.path.strip("/") or parts.query or "*" in origin:
-            raise ValueError(f'{origin[:100]!r} is no origin; write each one in full, as "https://app.example"')
+            raise ValueError(f'{origin[:100]!r} is not an origin; write each one in full, as "https://app.example"')
 
 
 class ServerSettings(Section, frozen=True):

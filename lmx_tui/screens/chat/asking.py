@@ -1,4 +1,4 @@
-"""ChatAsking: messages on their way to the daemon: prompts, further answers, edits, drafts and attached files."""
+"""ChatAsking: messages to the daemon: prompts, further answers, edits, drafts and attached files."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial

@@ -40,7 +40,7 @@ def named_file(text: str) -> Path | None:
 
 
 def read_attachment(file: Path) -> Attachment:
-    """Return a file as an attachment. Raise RequestError for one that is no text and no image, or is too large."""
+    """Return a file as an attachment. Raise RequestError for another kind of file or one that is too large."""
     try:
         data = read_regular(file, MAX_ATTACHMENT, follow=True)
     except OSError as error:

@@ -50,7 +50,7 @@ class ChatSession(Page):
         self._lost_with: tuple[Snapshot | None, Connection | None] = None, None
         """Last snapshot and connection at the end of the stream."""
         self._sending = False
-        """Whether a message is on its way to the daemon."""
+        """Whether a message is being sent to the daemon."""
         self._asked_model = AUTO
         """Model of the last message that was sent. A chosen model becomes that of the chat with it."""
 

@@ -27,9 +27,9 @@ SHOWN = 5
 
 
 def command_of(text: str) -> tuple[str, str] | None:
-    """Return the name of a command and the text after it; None for a text that is no command.
+    """Return the name of a command and the text after it; None for a text that is not a command.
 
-    A path such as "/etc/hosts" and a text of several lines are no commands.
+    A path such as "/etc/hosts" and a text of several lines are not commands.
     """
     if not text.startswith("/") or text.startswith("//"):
         return None

@@ -85,7 +85,7 @@ def _count(name: str, text: str, hint: str) -> int | None:
     found = re.fullmatch(r"(\d{1,10})(k?)", text.strip().lower().replace(",", ""))
     value = int(found[1]) * (1024 if found[2] else 1) if found else 0
     if not 1 <= value <= MOST:
-        raise ValueError(f"{name} is {text.strip()[:20]!r}, which is no number from 1; {hint}")
+        raise ValueError(f"{name} is {text.strip()[:20]!r}, which is not a number from 1; {hint}")
     return value
 
 
@@ -94,5 +94,5 @@ def _seconds(text: str) -> float | None:
         return None
     found = re.fullmatch(r"(\d{1,9})([smhd]?)", text.strip().lower())
     if not found:
-        raise ValueError(f"unload after is {text.strip()[:20]!r}, which is no time; write it as 30m, 2h or 90s")
+        raise ValueError(f"unload after is {text.strip()[:20]!r}, which is not a duration; write it as 30m, 2h or 90s")
     return float(int(found[1]) * SECONDS[found[2]])

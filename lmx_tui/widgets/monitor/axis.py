@@ -39,7 +39,7 @@ def marks_of(snapshot: Snapshot, window: int) -> list[Mark]:
 
 
 def axis(marks: Sequence[Mark], now: float, window: int, width: int, colors: Mapping[str, str]) -> Text:
-    """Return one row of `width` cells with each mark at its time and a label where there is room."""
+    """Return one row of `width` cells with each mark at its time and a label if there is room."""
     text = Text(no_wrap=True, overflow="crop")
     columns = [min(width - 1, round((1 - (now - mark.at) / window) * width)) for mark in marks]
     for number, (mark, column) in enumerate(zip(marks, columns, strict=True)):

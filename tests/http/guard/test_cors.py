@@ -51,7 +51,7 @@ async def test_route_answers_listed_origins_only(method: str, path: str) -> None
     "origin", ["*", "null", "app.example", "https://*.example", "https://a.example/path", "https://"]
 )
 def test_origin_that_no_browser_sends_is_refused(origin: str) -> None:
-    with pytest.raises(ConfigError, match=r"server\.allowed_origins: .* is no origin"):
+    with pytest.raises(ConfigError, match=r"server\.allowed_origins: .* is not an origin"):
         parse_config(f'[server]\nallowed_origins = ["{origin}"]'.encode(), Path("config.toml"))
 
 

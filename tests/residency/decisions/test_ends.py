@@ -1,4 +1,4 @@
-"""Tests of the counts of crashes and of ends for want of memory."""
+"""Tests of the counts of crashes and of ends by memory shortage."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Tests of the regular inspection: hangs, growth beyond the limit, memory pressure, and ends for want of memory."""
+"""Tests of the regular inspection: hangs, growth beyond the limit, memory pressure, and ends by memory shortage."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Tests of the record of a request: its row, and its events on their way to one reader."""
+"""Tests of the record of a request: its row, and its events for one reader."""
 
 import asyncio
 

@@ -109,7 +109,7 @@ async def test_wrong_field_is_named_and_nothing_is_loaded(make_app: Make, client
     app = make_app()
     async with running(app, (80, 24)) as pilot:
         await pilot.press("j", "j", "enter", *"many", "enter")
-        await until(pilot, lambda: "context is 'many', which is no number from 1" in words(app))
+        await until(pilot, lambda: "context is 'many', which is not a number from 1" in words(app))
         assert not client.loads and isinstance(app.screen, LoadSheet)
         await pilot.press("escape")
         await until(pilot, lambda: len(app.screen_stack) == 1)

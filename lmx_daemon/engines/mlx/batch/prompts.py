@@ -110,7 +110,7 @@ class Prompts:
     def finish(self, result: StepResult) -> tuple[Piece, mx.array] | None:
         """Compute the last piece of the only row together with the prompt's last token, in one call instead of two.
 
-        Remove the prompt. Return the piece and the logits [1, vocabulary], or None where the model raised.
+        Remove the prompt. Return the piece and the logits [1, vocabulary], or None if the model raised.
         """
         self._turn += 1
         (prompt,) = self._prompts

@@ -57,7 +57,7 @@ class RowGroups:
         return row in self._leaving
 
     def cache_of(self, row: Row) -> list[Any]:
-        """Return the cache of one row, a copy where it shares its group."""
+        """Return the cache of one row, a copy if it shares its group."""
         return next(group for group in self.all if row in group.rows).extract(row)
 
     def inputs(self, previous: DecodeStep | None) -> tuple[mx.array | None, bool]:

@@ -117,7 +117,7 @@ def write_block(
             for buffer in buffers:
                 file.write(buffer)
                 on_progress()
-            if file.tell() != expected:  # a raw write may be short, where the disk is full
+            if file.tell() != expected:  # a raw write may be short if the disk is full
                 raise OSError(f"{file.tell()} of {expected} bytes were written")
         os.replace(temporary, folder / stored.name)
     except OSError:

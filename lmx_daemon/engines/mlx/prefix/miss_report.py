@@ -15,7 +15,7 @@ from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK
 WORTH = 64
 """Number of tokens below which computing them costs less than waiting, and a miss is not reported."""
 TAIL = 16
-"""Upper bound on the tokens with which a template opens an answer; they are no part of the next turn's prompt."""
+"""Upper bound on the tokens with which a template opens an answer; they are not part of the next turn's prompt."""
 RECENT = 32
 """Number of prompts that are kept."""
 AROUND = 12

@@ -51,7 +51,7 @@ def demands_call(prompt: object) -> bool:
 
 
 def answer_rule(chat: Chat, constraint: Constraint | None, family: Family) -> AnswerRule | None:
-    """Return the rule of an answer, or None where the constraint alone is enough.
+    """Return the rule of an answer, or None if the constraint alone is enough.
 
     Raises RequestError and UnsupportedError. In a family without a syntax, strict tools have no rule.
     """

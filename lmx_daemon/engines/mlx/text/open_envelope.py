@@ -1,4 +1,4 @@
-"""An envelope of an answer while its text arrives: a family's reader at work, and what it becomes if it is no call."""
+"""An envelope of an answer while its text arrives: a family's reader, and the text of an envelope without a call."""
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Tools
 from lmx_daemon.engines.mlx.text.families.source import CallPart, CallSource, EndOfText, NotACall

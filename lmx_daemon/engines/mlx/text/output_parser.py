@@ -60,7 +60,7 @@ class OutputParser:
         self._state: State = "reasoning" if thinking else "content"
         self._failures = 0
         self._thought = False
-        """Whether a thinking block has ended, so that a second end of it in the content is no text."""
+        """Whether a thinking block has ended, so that a second end of it in the content is not text."""
         self._envelopes = {e.start: e for e in family.envelopes if self._tools or not e.calls}
         self._patterns: dict[State, MarkerPattern] = {"content": self._pattern(True), "reasoning": self._pattern(False)}
         self._open: OpenEnvelope | None = None

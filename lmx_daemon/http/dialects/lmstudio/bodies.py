@@ -35,7 +35,7 @@ class LmStudioChatBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     max_output_tokens: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
     reasoning: Literal["off", "low", "medium", "high", "on"] | None = None
     context_length: Size | None = None
-    """Maximum number of tokens of prompt and answer together. An error where the model is loaded with fewer."""
+    """Maximum number of tokens of prompt and answer together. An error if the model is loaded with fewer."""
     store: bool = True
     previous_response_id: str | None = None
     preset: ModelName | None = None

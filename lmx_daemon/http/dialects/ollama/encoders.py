@@ -142,7 +142,7 @@ class OllamaGenerateEncoder(OllamaEncoder):
 
 
 def tool_call(call: ToolCallDelta) -> dict[str, Any]:
-    """Return a call in Ollama's form. Arguments that are no object are put into one."""
+    """Return a call in Ollama's form. Arguments that are not an object are put into one."""
     try:
         arguments = msgspec.json.decode(call.arguments or "{}")
     except msgspec.DecodeError:

@@ -62,7 +62,7 @@ async def loaded(
     name, reason = model_name(body.model), "load"
     if idle == 0:
         reason = "unload"
-        with suppress(NotFoundError):  # an unload without a loaded model is no error in Ollama
+        with suppress(NotFoundError):  # an unload without a loaded model is not an error in Ollama
             await management.unload(request, name)
     else:
         ttl = None if idle is None or idle < 0 else idle

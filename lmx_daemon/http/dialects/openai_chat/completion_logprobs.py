@@ -62,5 +62,5 @@ def _candidates(token: TokenLogprob) -> dict[str, Any]:
 
 
 def token_text(found: TokenLogprob) -> str:
-    """Return a token's text; OpenAI marks one that is no whole character by "bytes:"."""
+    """Return a token's text; OpenAI marks one that is not a whole character by "bytes:"."""
     return found.token if bytes(found.bytes) == found.token.encode() else f"bytes:{found.token}"

@@ -1,6 +1,6 @@
 """The body of the Responses routes as clients send it.
 
-Items and tools stay dictionaries: their kinds are many and grow, and one that is not known is no error.
+Items and tools stay dictionaries: their kinds are many and grow, and an unknown one is not an error.
 """
 
 from typing import Annotated, Any, Literal

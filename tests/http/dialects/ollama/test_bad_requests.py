@@ -47,7 +47,7 @@ BOTH: list[tuple[dict[str, Any], str]] = [
     ({"options": {"num_predict": "all"}}, "options.num_predict: Expected `int | null`, got `str`"),
     ({"options": {"repeat_penalty": -1}}, "options.repeat_penalty: Expected `float` > 0.0"),
     ({"options": {"presence_penalty": 3}}, "options.presence_penalty: Expected `float` <= 2.0"),
-    ({"keep_alive": "soon"}, 'keep_alive: \'soon\' is no time; write seconds, or "30s", "5m", "24h"'),
+    ({"keep_alive": "soon"}, 'keep_alive: \'soon\' is not a duration; write seconds, or "30s", "5m", "24h"'),
     ({"keep_alive": []}, "keep_alive: Expected `float | str | null`, got `array`"),
     ({"think": "hard"}, 'think: \'hard\' is not known; use true, false, "low", "medium" or "high"'),
     ({"think": 5}, "think: Expected `bool | str | null`, got `int`"),

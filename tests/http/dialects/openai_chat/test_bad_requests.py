@@ -64,7 +64,7 @@ BOTH: list[tuple[dict[str, Any], str]] = [
     ({"user": "u" * 2**20}, "user: Expected `str` of length <= 512"),
     ({"priority": 11}, "priority: Expected `int` <= 10"),
     ({"deadline": 0}, "deadline: Expected `float` > 0.0"),
-    ({"keep_alive": "soon"}, 'keep_alive: \'soon\' is no time; write seconds, or "30s", "5m", "24h"'),
+    ({"keep_alive": "soon"}, 'keep_alive: \'soon\' is not a duration; write seconds, or "30s", "5m", "24h"'),
     ({"overflow": "cut"}, "overflow: Invalid enum value 'cut'"),
 ]
 CHAT_ONLY: list[tuple[dict[str, Any], str]] = [

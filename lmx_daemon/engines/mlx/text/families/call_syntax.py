@@ -32,11 +32,11 @@ class CallSyntax:
     calls: Calls
     """Text after `start`."""
     between: str | None = None
-    """Text between calls that each have a `start` of their own; None where all calls share one."""
+    """Text between calls that each have a `start` of their own; None if all calls share one."""
     again: str | None = None
-    """Text that opens the second call and later ones, where it is not `start`."""
+    """Text that opens the second call and later ones, if it is not `start`."""
     mark: str = ""
-    """Text of the template that shows this syntax, where `start` does not."""
+    """Text of the template that shows this syntax, if `start` does not."""
 
     def shown_by(self, known: Callable[[str], bool]) -> bool:
         """Return whether a model with these texts in its template, or as added tokens, writes this syntax."""

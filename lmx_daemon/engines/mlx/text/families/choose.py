@@ -71,7 +71,7 @@ FAMILIES = (
 """Families that texts in the files decide; contract/tool_families.py has the texts."""
 BY_NAME = {family.name: family for family in FAMILIES}
 NAMED = {"laguna": GLM, "deepseek_v32": DEEPSEEK_DSML}
-"""Families by the settings of mlx-lm in tokenizer_config.json, where they are not found by texts."""
+"""Families by the settings of mlx-lm in tokenizer_config.json, if they are not found by texts."""
 
 
 def family_of(tokenizer: Any) -> Family:

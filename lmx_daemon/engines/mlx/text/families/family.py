@@ -47,7 +47,7 @@ class Thought:
     start: str
     end: str
     closing: str = ""
-    """Text behind the end, where the model is made to end its thinking."""
+    """Text behind the end, if the model is made to end its thinking."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ class Family:
     opening: Envelope | None = None
     """Envelope in which each answer begins."""
     think: tuple[str, str] | None = None
-    """Markers of thinking, where the tokenizer does not state them."""
+    """Markers of thinking, if the tokenizer does not state them."""
     dropped: tuple[str, ...] = ()
     """Markers that are removed from content."""
     syntaxes: tuple[CallSyntax, ...] = ()
     """Ways in which its models write calls. A call that the request demands is written in the first one."""
     frame: Frame | None = None
-    """Headers of the messages in an answer, where answers have them."""
+    """Headers of the messages in an answer, if answers have them."""
     thought: Thought | None = None
-    """Markers of thinking, where headers of messages mark it."""
+    """Markers of thinking, if headers of messages mark it."""
     write: Callable[[str, dict[str, Any]], str] | None = None
     """Text of a call with a name and arguments, for templates that do not render calls."""
 

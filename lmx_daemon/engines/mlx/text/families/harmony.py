@@ -29,7 +29,7 @@ def opening(source: CallSource, tools: Tools) -> CallReading:
 
 
 def header(source: CallSource, tools: Tools) -> CallReading:
-    """Read a header, and the arguments where it is the header of a call."""
+    """Read a header, and the arguments if it is the header of a call."""
     text, _ = yield from source.until((MESSAGE,), most=LONGEST_HEADER)
     recipient = RECIPIENT.search(text)
     if recipient is not None and recipient[1] not in ("user", "assistant"):

@@ -1,6 +1,6 @@
 """Calls written as JSON: an object with a name and arguments, or a list of such objects.
 
-The arguments are emitted as they are written. An object whose keys are others is no call.
+The arguments are emitted as they are written. An object with other keys is not a call.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ class Entry:
 
 
 def calls(source: CallSource, *, late_ids: bool = False) -> Wait[None]:
-    """Read one object, several in a row, or a list of them. Raises NotACall where there is none.
+    """Read one object, several in a row, or a list of them. Raises NotACall if there is none.
 
     `late_ids`: ids stand behind the arguments, which are held back until then.
     """

@@ -53,7 +53,7 @@ def one(source: CallSource) -> Wait[None]:
             continue
         found = decoded(text)
         if not isinstance(found, dict):
-            raise NotACall("arguments that are no object")
+            raise NotACall("arguments that are not an object")
         values |= found
     source.call(name, arguments_text(values))
 

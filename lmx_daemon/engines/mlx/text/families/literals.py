@@ -78,7 +78,7 @@ class Literals:
         while self._next() != "}":
             key = self.value(depth + 1)
             if not isinstance(key, str):
-                raise NotACall("a key that is no text")
+                raise NotACall("a key that is not a text")
             self._expect(":")
             found[key] = self.value(depth + 1)
             if not self._accept(","):

@@ -20,7 +20,7 @@ def arguments(source: CallSource, name: str, identity: str | None = None) -> Wai
     """Read the JSON arguments of a call. Raises NotACall for anything but an object."""
     yield from source.space()
     if (yield from source.peek()) != "{":
-        raise NotACall("arguments that are no object")
+        raise NotACall("arguments that are not an object")
     source.begin(name, identity)
     yield from source.value(write=True)
     source.close()

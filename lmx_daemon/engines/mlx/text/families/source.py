@@ -18,7 +18,7 @@ from lmx_daemon.engines.mlx.text.families.json_escape import escape_at
 
 T = TypeVar("T")
 Wait = Generator[None, None, T]
-"""A method of a source: it yields where it needs more text, and returns T."""
+"""A method of a source: it yields if it needs more text, and returns T."""
 CallReading = Wait[str | None]
 """A reader at work. It returns the name of the state in which the answer continues; None is the state before it."""
 
@@ -40,7 +40,7 @@ class NotACall(ValueError):
 
 
 class EndOfText(Exception):
-    """The answer has ended where the reader needs more text."""
+    """The answer has ended, and the reader needs more text."""
 
 
 @dataclass
@@ -171,7 +171,7 @@ class CallSource:
         """Take the text up to the first of `markers` and that marker; return both.
 
         With `or_end`, the end of the answer counts as the marker "", unless the limit of tokens cut it off. Otherwise
-        raises EndOfText there. Raises NotACall where no marker comes within `most` characters.
+        raises EndOfText there. Raises NotACall if no marker comes within `most` characters.
         """
         pattern = re.compile("|".join(map(re.escape, sorted(markers, key=len))))
         keep = max(map(len, markers)) - 1
@@ -211,7 +211,7 @@ class CallSource:
             raise EndOfText
 
     def python_list(self) -> Wait[str]:
-        """Take a list in Python's notation and return its text. Raises NotACall where no list of calls begins."""
+        """Take a list in Python's notation and return its text. Raises NotACall if no list of calls begins."""
         header = yield from self.match(CALL_LIST, CALL_LIST_BEGUN)
         if header is None:
             raise NotACall("no list of calls")

@@ -71,7 +71,7 @@ def resolved(schema: Any, definitions: dict[str, Any], depth: int = 0) -> Any:
 
 
 def typed(text: str, schema: Any) -> Any:
-    """Return the value that `text` has by `schema`. It stays text where the schema allows nothing else, or is absent.
+    """Return the value that `text` has by `schema`. It stays text if the schema allows nothing else, or is absent.
 
     Without a stated type, only objects and lists are read: a number may be a text of digits.
     """

@@ -26,7 +26,7 @@ class ChatTemplate:
 
     @property
     def source(self) -> str | None:
-        """Text of the model's templates, or None where the template is code."""
+        """Text of the model's templates, or None if the template is code."""
         if self._is_code:
             return None
         template = self._tokenizer.chat_template

@@ -144,7 +144,7 @@ def control_ids(tokenizer: Any, template: str | None, size: int) -> dict[str, in
 
 
 def template_text(tokenizer: Any) -> str:
-    """Return the texts of the model's chat templates; "" where the template is code or is missing."""
+    """Return the texts of the model's chat templates; "" if the template is code or is missing."""
     template = getattr(tokenizer, "chat_template", None)
     return "\n".join(template.values()) if isinstance(template, dict) else template or ""
 

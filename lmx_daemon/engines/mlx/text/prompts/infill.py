@@ -21,7 +21,7 @@ class InfillForm:
     prefix: str
     suffix: str
     middle: str = ""
-    """Marker before the answer; "" where the answer follows the prefix, which comes last then."""
+    """Marker before the answer; "" if the answer follows the prefix, which is then last."""
     ends: tuple[str, ...] = ()
 
     def is_in(self, vocabulary: dict[str, int]) -> bool:

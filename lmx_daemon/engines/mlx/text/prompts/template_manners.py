@@ -158,7 +158,7 @@ class TemplateManners:
 
     @functools.cached_property
     def no_tools(self) -> list[dict[str, Any]] | None:
-        """Value of `tools` for a request without tools: None, or an empty list where the template reads it unasked."""
+        """Value of `tools` for a request without tools: None, or an empty list if the template requires one."""
         choices: tuple[list[dict[str, Any]] | None, ...] = (None, [])
         for value in choices:
             with contextlib.suppress(RequestError):
