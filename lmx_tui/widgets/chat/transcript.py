@@ -6,6 +6,8 @@ from typing import NamedTuple
 from rich.text import Text
 from textual.containers import VerticalScroll
 from textual.geometry import Offset
+from textual.layout import Layout
+from textual.layouts.stream import StreamLayout
 from textual.widgets import Static
 
 from lmx_daemon.contract.admin.chats import StoredMessage
@@ -80,6 +82,16 @@ class Transcript(VerticalScroll):
         """Offset, at least 0: Textual anchors a short chat at the bottom, where each new line would move all others."""
         x, y = super().scroll_offset
         return Offset(x, max(0, y))
+
+    def pre_layout(self, layout: Layout) -> None:
+        """Measure all messages anew.
+
+        Textual's screen does not list an answer whose text alone has grown. If another widget changes at the same
+        moment, the layout would keep the old height of the answer, and its end could not be reached.
+        """
+        super().pre_layout(layout)
+        if isinstance(layout, StreamLayout):
+            layout._cached_placements = None
 
     async def show_empty(self, words: Text) -> None:
         """Remove all turns and show `words`."""

@@ -120,6 +120,25 @@ async def test_page_down_at_the_end_does_not_stop_following(make_app: Make, clie
         await until(pilot, lambda: "until the last line" in screen_text(pilot.app))
 
 
+async def test_grown_answer_is_measured_anew_beside_another_change(make_app: Make, client: FakeClient) -> None:
+    """The set of changed widgets is as Textual leaves it when another child of the transcript changes as well."""
+    async with running(make_app(), (80, 24)) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
+        transcript = pilot.app.screen.query_one(Transcript)
+        size = transcript.scrollable_content_region.size
+        await until(pilot, lambda: not pilot.app.screen._layout_widgets)
+        heights = [transcript.arrange(size).placements[-1].region.height]
+        list(pilot.app.screen.query(MessageView))[-1].append("\n\nmore\n\nand more")
+        for changed in ({transcript.vertical_scrollbar}, set()):
+            for widget in (transcript, transcript.children[-1]):
+                widget._clear_arrangement_cache()
+            pilot.app.screen._layout_widgets[transcript] = changed
+            heights.append(transcript.arrange(size).placements[-1].region.height)
+        before, beside, alone = heights
+        assert before < beside == alone
+
+
 async def test_two_page_keys_at_once_scroll_two_pages(make_app: Make, client: FakeClient) -> None:
     client.answer = answer_of("\n\n".join(f"paragraph {n}" for n in range(80)))
     async with running(make_app(), (80, 24)) as pilot:
