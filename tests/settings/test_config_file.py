@@ -115,3 +115,14 @@ def test_a_config_truncated_at_any_byte_is_read_or_refused_with_its_line() -> No
 def test_garbage_is_read_or_refused(content: bytes) -> None:
     with suppress(ConfigError):
         parse_config(content, Path("config.toml"))
+
+
+@pytest.mark.parametrize("host", ["", " ", "http://0.0.0.0", "my box"])
+def test_host_that_is_no_address_is_refused(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"server\.host: .* is no address"):
+        parse_config(f'[server]\nhost = "{host}"'.encode(), Path("config.toml"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::", "localhost", "box.example"])
+def test_host_that_is_an_address_or_a_name_is_accepted(host: str) -> None:
+    assert parse_config(f'[server]\nhost = "{host}"'.encode(), Path("config.toml"))

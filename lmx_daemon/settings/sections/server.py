@@ -10,6 +10,14 @@ from lmx_daemon.settings.sections.section import Duration, Natural, Positive, Se
 DEFAULT_PORT = 1234
 
 
+def check_host(host: str) -> None:
+    """Raise ValueError for a text that is no address to bind. An empty one would mean all addresses."""
+    if not host or "/" in host or any(character.isspace() for character in host):
+        raise ValueError(
+            f'{host[:100]!r} is no address; write "127.0.0.1" for this machine, "0.0.0.0" for all addresses'
+        )
+
+
 def check_origins(origins: tuple[str, ...]) -> None:
     """Raise ValueError for a text that no browser sends as an origin; there is not an origin for all pages."""
     for origin in origins:
@@ -26,7 +34,9 @@ class ServerSettings(Section, frozen=True):
 
     host: Annotated[
         str,
-        restart("Address of the public port. An address that other machines reach requires an API key."),
+        restart(
+            "Address of the public port. An address that other machines reach requires an API key.", check=check_host
+        ),
     ] = "127.0.0.1"
     port: Annotated[
         int,
