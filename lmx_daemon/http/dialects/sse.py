@@ -7,7 +7,7 @@ import msgspec
 from lmx_daemon.contract.events import Loading, Prefill, Queued
 from lmx_daemon.http.dialect import ProgressEvent
 
-STREAM_TYPE = "text/event-stream; charset=utf-8"
+STREAM_TYPE = "text/event-stream"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 

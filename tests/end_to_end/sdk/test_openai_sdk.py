@@ -245,7 +245,7 @@ class TestErrors:
 def test_the_bytes_on_the_wire_end_with_usage_and_done(daemon: Daemon) -> None:
     body = {"model": GUIDE, "messages": ask("What is lmx?"), "stream": True, "stream_options": {"include_usage": True}}
     answer = httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=60)
-    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert answer.headers["x-request-id"]
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
     assert events[-1] == "[DONE]"

@@ -50,7 +50,7 @@ async def test_message_whole_and_streamed() -> None:
         found = await ask(app_of(STARTED, HELLO, FINISHED), "POST", path, BODY)
         assert found.json()["content"] == [{"type": "text", "text": "Hello"}]
     streamed = await ask(app_of(STARTED, HELLO, FINISHED), "POST", "/v1/messages", BODY | {"stream": True})
-    assert streamed.headers["content-type"].startswith("text/event-stream")
+    assert streamed.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert [event["type"] for event in events_of(streamed)] == [
         "message_start",
         "content_block_start",
