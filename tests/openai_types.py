@@ -137,3 +137,8 @@ def validator(kind: str) -> jsonschema.Draft202012Validator:
     schema = schemas[f"{kind}.json"]
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema, registry=registry)
+
+
+def part(name: str) -> Any:
+    """Return the schema of one part that several answers have."""
+    return json.loads((SCHEMAS / "parts.json").read_text())["$defs"][name]

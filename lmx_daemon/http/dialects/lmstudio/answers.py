@@ -201,10 +201,20 @@ class V1Unloaded(LmStudioAnswer, frozen=True, kw_only=True):
 
 
 class V1Download(LmStudioAnswer, frozen=True, kw_only=True):
-    """State of a download. Times are in the form of RFC 3339."""
+    """A download that begins, or `already_downloaded` alone. Times are in the form of RFC 3339."""
 
     job_id: str | UnsetType = UNSET
     status: Literal["downloading", "paused", "completed", "failed", "already_downloaded"]
+    completed_at: str | UnsetType = UNSET
+    total_size_bytes: int | UnsetType = UNSET
+    started_at: str | UnsetType = UNSET
+
+
+class V1DownloadStatus(LmStudioAnswer, frozen=True, kw_only=True):
+    """State of a download. Times are in the form of RFC 3339."""
+
+    job_id: str
+    status: Literal["downloading", "paused", "completed", "failed"]
     bytes_per_second: float | UnsetType = UNSET
     estimated_completion: str | UnsetType = UNSET
     completed_at: str | UnsetType = UNSET

@@ -88,6 +88,6 @@ OPERATIONS = (
         "/api/v1/models/download/status/{job_id}",
         "V1DownloadStatus",
         "Progress of a download",
-        answers.V1Download,
+        answers.V1DownloadStatus,
     ),
 )

@@ -105,10 +105,10 @@ async def v1_download(request: AnyRequest, service: Service, management: Managem
     body = await body_of(request, LmStudioDownloadBody)
     context_of(request).principal.require("pull")
     try:
-        model = await service.installed(request, body.model)
+        await service.installed(request, body.model)
     except ModelNotFoundError:
-        return download_state(await management.pull(request, body.model))
-    return {"status": "already_downloaded", "total_size_bytes": model.size}
+        return begun_download(await management.pull(request, body.model))
+    return {"status": "already_downloaded"}
 
 
 @get("/api/v1/models/download/status/{job_id:str}")
@@ -117,20 +117,26 @@ async def v1_download_status(request: AnyRequest, management: Management, job_id
     return download_state(management.download(request, job_id))
 
 
-def download_state(download: Download) -> dict[str, Any]:
-    """Return a download in LM Studio's form. Fields without a value are left out."""
+def begun_download(download: Download) -> dict[str, Any]:
+    """Return a download in the form of the route that begins it. Fields without a value are left out."""
     state = DOWNLOAD_STATES.get(download.state, "downloading")
-    found: dict[str, Any] = {"job_id": download.id, "status": state, "downloaded_bytes": download.done}
+    found: dict[str, Any] = {"job_id": download.id, "status": state}
     if download.total is not None:
         found["total_size_bytes"] = download.total
     if download.started_at:
         found["started_at"] = timestamp(download.started_at)
-    if state == "downloading" and download.rate:
-        found["bytes_per_second"] = download.rate
-    if state == "downloading" and download.eta is not None:
-        found["estimated_completion"] = timestamp(time.time() + download.eta)
     if state == "completed" and download.ended_at is not None:
         found["completed_at"] = timestamp(download.ended_at)
+    return found
+
+
+def download_state(download: Download) -> dict[str, Any]:
+    """Return a download in the form of the status route: that of its begin, with the progress."""
+    found = begun_download(download) | {"downloaded_bytes": download.done}
+    if found["status"] == "downloading" and download.rate:
+        found["bytes_per_second"] = download.rate
+    if found["status"] == "downloading" and download.eta is not None:
+        found["estimated_completion"] = timestamp(time.time() + download.eta)
     return found
 
 

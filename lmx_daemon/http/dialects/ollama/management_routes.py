@@ -72,10 +72,10 @@ async def lines_of(updates: AsyncIterator[dict[str, Any]]) -> AsyncIterator[byte
 
 
 @delete("/api/delete", status_code=200)
-async def remove(request: AnyRequest, management: Management) -> Response[None]:
+async def remove(request: AnyRequest, management: Management) -> Response[bytes]:
     """Remove an alias, or move a model to the trash."""
     await management.remove(request, named(await body_of(request, OllamaNamedBody)))
-    return Response(None, status_code=200)
+    return Response(b"", media_type="text/plain")
 
 
 @post(["/api/embed", "/api/embeddings"])
@@ -85,11 +85,11 @@ async def embed() -> None:
 
 
 @post("/api/copy", status_code=200)
-async def copy(request: AnyRequest, management: Management) -> Response[None]:
+async def copy(request: AnyRequest, management: Management) -> Response[bytes]:
     """Make an alias. No file is copied."""
     body = await body_of(request, OllamaCopyBody)
     await management.copy(request, model_name(body.source), model_name(body.destination))
-    return Response(None, status_code=200)
+    return Response(b"", media_type="text/plain")
 
 
 @post(["/api/push", "/api/create", "/api/me", "/api/signin", "/api/signout"])

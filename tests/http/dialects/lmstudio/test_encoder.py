@@ -23,6 +23,7 @@ from lmx_daemon.http.dialects.lmstudio.errors import lmstudio_error
 from lmx_daemon.http.dialects.lmstudio.v0_encoder import V0Encoder
 from lmx_daemon.http.dialects.openai_chat.completion_encoder import CompletionEncoder
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder
+from tests.documented_answers import check
 
 STARTED = Started(id="r", prompt_tokens=3, cached_tokens=0, seed=1)
 FINISHED = Finished(
@@ -40,7 +41,7 @@ def events_of(encoder: LmStudioChatEncoder, events: Sequence[Event]) -> list[tup
     found = []
     for event in text.split("\n\n")[:-1]:
         name, data = event.split("\n")
-        found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+        found.append((name.removeprefix("event: "), check("lmstudio", "v1_chat_event", data.removeprefix("data: "))))
     return found
 
 
@@ -70,7 +71,7 @@ def test_an_answer_that_is_not_stored_has_no_id() -> None:
 def test_a_failed_stream_ends_with_an_error_event() -> None:
     name, data = LmStudioChatEncoder("m", None).failed(WorkerError("it crashed")).decode().strip().split("\n")
     assert name == "event: error"
-    msgspec.convert({"error": json.loads(data.removeprefix("data: "))["error"]}, LmStudioError)
+    check("lmstudio", "v1_chat_event", data.removeprefix("data: "))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.contract.worker.messages import Capabilities
 from lmx_daemon.http.dialects.lmstudio.answers import V0Model, V1Model
 from lmx_daemon.http.dialects.lmstudio.models import bits_per_weight, parameters, quantization_name, v0_entry, v1_entry
+from tests.documented_answers import check
 
 FULL = Model(
     id="org/Name-4bit", path="/m", source="hub", architecture="qwen3", quantization="4-bit", parameters=8_000_000_000,
@@ -25,6 +26,14 @@ LOADING = Instance(id="org/Name-4bit", model="org/Name-4bit", state="loading")
 def test_every_entry_fits_the_closed_form(model: Model, instances: list[Instance]) -> None:
     msgspec.convert(v0_entry(model, "not-loaded", instances), V0Model)
     msgspec.convert(v1_entry(model, instances), V1Model)
+    check("lmstudio", "v1_model", msgspec.json.encode(v1_entry(model, instances)))
+
+
+@pytest.mark.parametrize("model", [FULL, EMPTY, EMBEDDING])
+def test_entry_of_a_model_in_each_state_follows_the_documents(model: Model) -> None:
+    ready = msgspec.structs.replace(READY, model=model.id)
+    for state, instances in (("not-loaded", []), ("loading", [LOADING]), ("loaded", [ready])):
+        check("lmstudio", "v0_model", msgspec.json.encode(v0_entry(model, state, instances)))
 
 
 def test_context_of_a_loaded_instance_is_the_one_that_fits() -> None:

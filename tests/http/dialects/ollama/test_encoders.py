@@ -22,6 +22,7 @@ from lmx_daemon.contract.requests import Message, TextPart
 from lmx_daemon.http.dialects.ollama.answers import OllamaChatLine, OllamaGenerateLine
 from lmx_daemon.http.dialects.ollama.context import unpacked
 from lmx_daemon.http.dialects.ollama.encoders import OllamaChatEncoder, OllamaEncoder, OllamaGenerateEncoder
+from tests.documented_answers import check
 
 STARTED = Started(id="r", prompt_tokens=3, cached_tokens=1, seed=1)
 FINISHED = Finished(
@@ -35,7 +36,8 @@ CALLED = Finished(id="r", endings=(Ending(reason="tool_calls"),))
 
 def lines(encoder: OllamaEncoder, events: Sequence[Event]) -> list[dict[str, Any]]:
     data = b"".join(encoder.stream([event]) for event in events)
-    return [json.loads(line) for line in data.splitlines()]
+    kind = "chat" if isinstance(encoder, OllamaChatEncoder) else "generate"
+    return [check("ollama", kind, line) for line in data.splitlines()]
 
 
 def call(index: int, arguments: str, name: str | None = None) -> Delta:
@@ -71,7 +73,7 @@ def test_a_call_is_sent_once_its_arguments_are_complete() -> None:
 
 def test_a_whole_answer_is_the_sum_of_the_stream() -> None:
     events = [STARTED, Delta(id="r", content="Hi "), Delta(id="r", content="you"), call(0, '{"a": 1}', "f"), CALLED]
-    whole = json.loads(OllamaChatEncoder("m").whole(events, 1))
+    whole = check("ollama", "chat", OllamaChatEncoder("m").whole(events, 1))
     msgspec.convert(whole, OllamaChatLine)
     assert whole["message"]["content"] == "Hi you" and whole["done"]
     assert whole["message"]["tool_calls"][0]["function"]["arguments"] == {"a": 1}
