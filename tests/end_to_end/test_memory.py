@@ -210,7 +210,7 @@ def test_refused_prompts_and_models_do_not_affect_a_stream(
     assert "there is memory for" in error["message"] and "lmx unload" in error["hint"]
     late = ask(daemon, "b")  # after memory_wait_seconds
     assert late.status_code == 429 and int(late.headers["retry-after"]) >= 1
-    assert "tests/a did not give free within" in late.json()["error"]["message"]
+    assert "tests/a did not release within" in late.json()["error"]["message"]
     (row,) = daemon.admin("GET", "/admin/requests")
     assert row["state"] == "decode" and loaded(daemon) == ["a"]
     stream.close()
@@ -229,7 +229,7 @@ def test_load_that_exceeds_its_plan_is_undone(start_daemon: Callable[..., Daemon
     try:
         load(daemon, "b")
         refused = load(daemon, "a")["instance"]["error"]
-        assert refused["code"] == "out_of_memory" and "more than there is" in refused["message"]
+        assert refused["code"] == "out_of_memory" and "exceeds the memory by" in refused["message"]
         wait_until(lambda: loaded(daemon) == ["b"], 10, "the loaded model is kept")
         assert incidents(daemon)[0] == ("undone", "a")
         assert load(daemon, "a")["instance"]["state"] == "ready"  # its plan is measured now

@@ -1,7 +1,6 @@
-"""Decisions about one model's life, as pure functions.
+"""Decisions about one model: hangs, expiry, restarts, withdrawal of loads, and prompts that are too long. Pure.
 
-They decide whether it hangs, has expired, may be started again or is still needed, and which prompts are too long for
-any model. They use no clock and no process. placement.py decides which model fits into memory and which one leaves.
+placement.py decides which models fit into memory and which are evicted.
 """
 
 from collections.abc import Sequence
@@ -16,9 +15,9 @@ from lmx_daemon.contract.requests import Chat, Prompt, Text, Tool
 Purpose = Literal["load", "requests", "restore"]
 """Cause of a load: an explicit load or pin, waiting requests, or the return of a model whose eviction did not help."""
 RETRY_SECONDS = 5.0
-"""Time for which a running load waits for the next request: clients with a timeout repeat a request within it."""
+"""Time for which a running load waits for the next request. Clients with a timeout repeat a request within it."""
 FAR_ALONG = 0.5
-"""Fraction of the weights from which an unneeded load is completed: the next request probably needs the same model."""
+"""Fraction of the weights from which an unneeded load is completed, since the next request probably needs it."""
 BACKOFF_SECONDS = 1.0
 """Delay of a start after the second crash; it doubles with each further one."""
 CHARACTERS = 128
@@ -34,7 +33,7 @@ class Beat:
     progressed_at: float
     """Time when it last finished a step, or was last idle."""
     busy: bool
-    """Whether it has work."""
+    """Whether the worker has work."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +43,24 @@ class Start:
     wait: float = 0.0
     """Seconds to wait before the start."""
     refused_for: float | None = None
-    """Seconds for which starts are refused; None if they are not."""
+    """Seconds for which starts are refused; None if they are allowed."""
 
 
 @dataclass(frozen=True)
 class LoadState:
-    """State of a load that the decision about its withdrawal depends on."""
+    """State of a load, from which its withdrawal is decided."""
 
     purpose: Purpose
     waiting: int
     """Number of requests that wait for it."""
     begun: bool
-    """Whether its memory is claimed, and models that make room are leaving."""
+    """Whether the load has claimed its memory, so that models to evict are leaving."""
     evicts: bool
     """Whether other models were unloaded for it."""
     progress: float
     """Fraction of the weights that are read."""
     unneeded_for: float = 0.0
-    """Seconds since the last waiting request has gone."""
+    """Seconds since the last waiting request ended."""
 
 
 def may_evict(purpose: Purpose, waiting: int) -> bool:
@@ -72,8 +71,8 @@ def may_evict(purpose: Purpose, waiting: int) -> bool:
 def is_withdrawn(load: LoadState) -> bool:
     """Return whether a load is to be cancelled because no request waits for it any more.
 
-    A load that has not begun is cancelled at once. One that is running has RETRY_SECONDS, and is completed if it is far
-    along and no other model had to leave.
+    A load that has not begun is cancelled at once. One that has begun is cancelled after RETRY_SECONDS,
+    but is completed if it is far along and evicted no other model.
     """
     if load.purpose != "requests" or load.waiting:
         return False
@@ -85,10 +84,10 @@ def is_withdrawn(load: LoadState) -> bool:
 
 
 def hopeless_prompt(prompt: Prompt, context: int) -> ContextLengthError | None:
-    """Return the error of a prompt that cannot fit, else None. To render and count it would delay all other requests.
+    """Return the error of a prompt that cannot fit, else None. Rendering and counting it would delay other requests.
 
     A template that drops old turns could make a legal prompt of more than CHARACTERS for each token of the context;
-    such a request is refused all the same.
+    such a request is refused nevertheless.
     """
     match prompt:
         case Chat(tools=tools):
@@ -162,7 +161,7 @@ def reduced(size: int, least: int, times: int) -> int:
 
 
 def expires_at(used_at: float, ttl: float | None, in_use: bool) -> float | None:
-    """Return the time at which a model is to be unloaded; None if it is in use or has no limit, as a negative one."""
+    """Return the time at which a model is to be unloaded; None if it is in use, or if `ttl` is None or negative."""
     if ttl is None or ttl < 0 or in_use:
         return None
     return used_at + ttl

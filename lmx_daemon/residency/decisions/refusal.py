@@ -1,4 +1,4 @@
-"""Errors of loads that do not fit: the reason in numbers, and what would help. Pure."""
+"""Errors of loads that do not fit, with the figures of memory and the possible remedies. Pure."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +34,7 @@ def refusal(
 def alternatives(
     plan: MemoryPlan, room: MemoryBudget, claims: Iterable[Claim], smaller: Demand | None
 ) -> tuple[Alternative, ...]:
-    """Return what would make a refused load fit: the demand `smaller`, and the smallest pinned model that suffices."""
+    """Return the remedies of a refused load: the demand `smaller`, and the smallest pinned model to unload."""
     known = list(claims)
     found = [] if smaller is None else [Alternative(context=smaller.context, slots=smaller.slots)]
     movable = {claim.id for claim in known if not claim.pinned}
@@ -57,7 +57,7 @@ def wait_over(name: str, plan: MemoryPlan, seconds: float, busy: Iterable[str]) 
     """Return the error of a load that has waited for `busy` models for too long."""
     names = ", ".join(identity.rpartition(":")[0] for identity in busy)
     return BusyError(
-        f"{name} needs {size(plan.bytes)} that {names} did not give free within {seconds:.0f} s",
+        f"{name} needs {size(plan.bytes)} that {names} did not release within {seconds:.0f} s",
         hint="try again when it is idle, or unload it",
         retry_after=RETRY_SECONDS,
     )
@@ -84,7 +84,7 @@ def not_loaded(name: str, loaded: Sequence[str]) -> NotFoundError:
 
 
 def loaded_differently(name: str, loaded: Demand, asked: Demand) -> ConflictError | None:
-    """Return the error of a load that asks for other sizes than the model is loaded with; None if they agree."""
+    """Return the error of a load with other sizes than those of the loaded model; None if they agree."""
     sizes = (("a context of", asked.context, loaded.context), ("slots:", asked.slots, loaded.slots))
     for words, wanted, has in sizes:
         if wanted is not None and wanted != has:
@@ -95,17 +95,17 @@ def loaded_differently(name: str, loaded: Demand, asked: Demand) -> ConflictErro
 
 
 def worse_than_planned(name: str, plan: MemoryPlan, held: int, over: int) -> OutOfMemoryError:
-    """Return the error of a load that took more than planned, and more than there is by `over` bytes."""
+    """Return the error of a load that exceeds its plan, and exceeds the memory of all models by `over` bytes."""
     return OutOfMemoryError(
-        f"{name} takes {size(held)} where {size(plan.bytes)} were planned, {size(over)} more than there is; it was "
-        "unloaded again",
-        hint="try again: the next plan has the measured size and makes room first; or unload another model",
+        f"{name} takes {size(held)}, but {size(plan.bytes)} were planned: this exceeds the memory by {size(over)}. "
+        "It was unloaded again",
+        hint="try again: the next load uses the measured size and makes room first; or unload another model",
         param="model",
     )
 
 
 def outgrown(name: str, held: int, most: int) -> OutOfMemoryError:
-    """Return the error of a worker that held more than it may hold."""
+    """Return the error of a worker that exceeded its limit of memory."""
     return OutOfMemoryError(
         f"{name} held {size(held)} of memory, but may hold {size(most)}, and was ended",
         hint="if this repeats, the model's files are at fault: lmx verify, or use another version of the model",
@@ -116,7 +116,7 @@ def outgrown(name: str, held: int, most: int) -> OutOfMemoryError:
 def smaller_demand(plan: MemoryPlan, free: int, need: Callable[[Demand], int]) -> Demand | None:
     """Return a demand that fits into `free` bytes, with fewer slots or else a shorter context; else None.
 
-    `need` returns the bytes that a demand takes.
+    `need` returns the number of bytes that a demand requires.
     """
     if slots := bisect_right(range(1, plan.slots), free, key=lambda slots: need(Demand(plan.context, slots))):
         return Demand(plan.context, slots)
@@ -141,7 +141,7 @@ def figures_of(plan: MemoryPlan) -> str:
 
 
 def there_is(room: MemoryBudget, claims: list[Claim]) -> str:
-    """Return what is free, what can be made free, and what limits it besides the models in memory."""
+    """Return a text on the memory that is or can be made free, and on limits besides the models in memory."""
     movable = {claim.id for claim in claims if not claim.pinned}
     free, most = free_bytes(room, claims), free_bytes(room, claims, movable)
     if room.available is not None and most < free_bytes(MemoryBudget(room.cap), claims, movable):

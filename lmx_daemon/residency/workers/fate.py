@@ -1,4 +1,4 @@
-"""The reason for the end of a worker's process, from its exit code and from what it printed last. Pure."""
+"""The reason for the end of a worker's process, from its exit code and the end of its output. Pure."""
 
 import re
 import signal

@@ -19,7 +19,7 @@ from lmx_daemon.residency.requests.places import places
 from lmx_daemon.settings.schema import Settings
 
 LEAST_STEP = 64
-"""Prompt tokens in a step of a model that ran out of memory, at least."""
+"""Minimum number of prompt tokens in a step of a model that ran out of memory."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LoadLimits:
 
     demand: Demand
     cache_bytes: int
-    """Bytes that were granted for keys and values."""
+    """Bytes granted for keys and values."""
     out_of_memory: int
     """Number of times that the model ran out of memory within `restart_window_seconds`."""
     prefixes: Path
@@ -64,12 +64,12 @@ class LimitMemory(Protocol):
 
 @dataclass(frozen=True)
 class EngineProgram:
-    """How models of one engine kind are run."""
+    """The program that runs models of one engine kind."""
 
     module: str
     """Module that Python runs as the worker program."""
     options: Callable[[Settings, LoadLimits], LoadOptions]
-    """Returns the options of a load."""
+    """Function that returns the options of a load."""
     plan: PlanMemory = plan_for
     most: LimitMemory = most_bytes
     warm_spare: bool = False
@@ -77,7 +77,7 @@ class EngineProgram:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The command line of a worker."""
+        """Command line of a worker."""
         return sys.executable, "-m", self.module
 
 

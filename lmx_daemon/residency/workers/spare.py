@@ -11,9 +11,9 @@ from lmx_daemon.residency.workers.worker import Worker
 CALM_SECONDS, PATIENCE_SECONDS = 1.0, 15.0
 """Time without requests before a spare is started, and time after which it is started anyway."""
 POLL_SECONDS = 0.1
-"""Time between two looks for requests."""
+"""Time between two checks for requests."""
 AGAIN_SECONDS, MOST_AGAIN_SECONDS = 0.5, 60.0
-"""Time before a spare that ended is replaced, first and at most. It doubles each time, until a spare is used."""
+"""Initial and maximum delay before a spare that ended is replaced. It doubles each time until a spare is used."""
 
 
 class Spares:
@@ -25,7 +25,7 @@ class Spares:
         start: Callable[[EngineKind], Awaitable[Worker]],
         busy: Callable[[], bool],
     ) -> None:
-        """Make spares that have not started. `busy` returns whether a request is under way."""
+        """Create the spares without starting them. `busy` returns whether a request is under way."""
         self._spares = {kind: Spare(partial(start, kind), busy) for kind in kinds}
 
     @property
@@ -51,15 +51,15 @@ class Spares:
         return self._spares[kind].take() if kind in self._spares else None
 
     async def close(self, seconds: float) -> None:
-        """End all spares, and start none any more."""
+        """End all spares, and start no more."""
         await asyncio.gather(*(spare.close(seconds) for spare in self._spares.values()))
 
 
 class Spare:
-    """Spare worker. `take` gives it away, and `prepare` starts the next."""
+    """Spare worker. `take` hands it over, and `prepare` starts the next one."""
 
     def __init__(self, start: Callable[[], Awaitable[Worker]], busy: Callable[[], bool]) -> None:
-        """Make a spare that has not started. `busy` returns whether a request is under way."""
+        """Create a spare without starting it. `busy` returns whether a request is under way."""
         self._start, self._busy = start, busy
         self._closed = False
         self._worker: Worker | None = None
@@ -101,7 +101,7 @@ class Spare:
         return worker
 
     async def close(self, seconds: float) -> None:
-        """End the spare, and start none any more."""
+        """End the spare, and start no more."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
@@ -110,7 +110,7 @@ class Spare:
             await worker.leave(seconds)
 
     async def _prepare(self, when_calm: bool) -> None:
-        """Keep a spare until it is taken: one that ends, or does not start, is replaced."""
+        """Keep a spare until it is taken. A spare that ends or does not start is replaced."""
         if when_calm:
             await self._calm()
         while not self._closed:
@@ -128,7 +128,7 @@ class Spare:
             self._again = min(2.0 * self._again, MOST_AGAIN_SECONDS)
 
     async def _calm(self) -> None:
-        """Return once no request was under way for CALM_SECONDS, or after PATIENCE_SECONDS."""
+        """Wait until no request has been under way for CALM_SECONDS, or for PATIENCE_SECONDS at most."""
         loop = asyncio.get_running_loop()
         latest, since = loop.time() + PATIENCE_SECONDS, loop.time()
         while loop.time() < min(latest, since + CALM_SECONDS):

@@ -1,4 +1,4 @@
-"""A worker process seen from asyncio: its start, its socket, its messages as events, and its end.
+"""The asyncio side of a worker process: its start, its socket, its messages as events, and its end.
 
 It does not decide anything: the scheduler decides when to start, use or end a worker.
 """
@@ -34,13 +34,13 @@ from lmx_daemon.residency.incidents import OnLog
 from lmx_daemon.residency.workers.fate import fate_of
 
 READ_BYTES = 256 * 1024
-"""Number of bytes that are read from the socket at once, at most."""
+"""Maximum number of bytes that are read from the socket at once."""
 SOCKET_BYTES = 256 * 1024
 """Buffer of each end of the socket, in each direction. The default on macOS is 8 KiB."""
 
 
 class ProcessOutput(Protocol):
-    """Destination of what a worker prints; see `monitor.worker_log.WorkerOutput`."""
+    """Destination of a worker's output; see `monitor.worker_log.WorkerOutput`."""
 
     sink: int
     """File descriptor for stdout and stderr."""
@@ -49,7 +49,7 @@ class ProcessOutput(Protocol):
         """Close the daemon's copy of the descriptor."""
 
     def last_words(self) -> str:
-        """Return the end of what the worker printed."""
+        """Return the end of the worker's output."""
         ...
 
 
@@ -115,7 +115,7 @@ class Worker:
                     stdout=output.sink,
                     stderr=output.sink,
                     env=dict(environment),
-                    start_new_session=True,  # a Ctrl-C in the daemon's terminal is the daemon's
+                    start_new_session=True,  # Ctrl-C in the daemon's terminal reaches only the daemon
                 )
         except OSError as error:
             raise WorkerError(f"cannot start a worker: {error}") from error
@@ -132,7 +132,7 @@ class Worker:
         return not self.ended.done()
 
     def beat(self) -> Beat:
-        """Return what is known of the progress: engine steps and the preparation of prompts must both advance."""
+        """Return the signs of progress: engine steps and the preparation of prompts must both advance."""
         progressed_at = min(self._stepped_at, self._prepared_at)
         return Beat(self._heard_at, progressed_at, self.heartbeat.busy or self.heartbeat.preparing)
 
@@ -154,7 +154,7 @@ class Worker:
             self._writer.write(frame)
 
     async def leave(self, seconds: float) -> None:
-        """Ask the process to leave, and return at its end. It gets SIGTERM and SIGKILL, `seconds` after each other."""
+        """Ask the process to exit, and wait for its end. It gets SIGTERM and SIGKILL, `seconds` after each other."""
         self.send(Leave())
         for number in (signal.SIGTERM, signal.SIGKILL, None):
             done, _ = await asyncio.wait([self.ended], timeout=seconds)
@@ -175,7 +175,7 @@ class Worker:
             await self._take_all()
         except OSError:
             pass
-        except Exception as error:  # a worker that nothing reads would leave its requests waiting for ever
+        except Exception as error:  # otherwise the requests of the worker would wait for ever
             broken = error
             self.kill(signal.SIGTERM)
         if self._writer is not None:

@@ -30,11 +30,11 @@ from lmx_tui.widgets.chat.transcript import Transcript
 LOAD_AGAIN, CHOOSE = "load", "choose"
 CLIENT = {"client": "lmx tui", "tenant": "tui"}
 DRAFT_SECONDS = 1.0
-"""Pause in the typing after which a draft is kept by the daemon."""
+"""Pause in typing after which the draft is sent to the daemon."""
 
 
 class SentMessage(NamedTuple):
-    """A message that the daemon has taken."""
+    """A message that the daemon has accepted."""
 
     chat: str
     answers: tuple[str, ...] = ()
@@ -49,16 +49,16 @@ class ChatAsking(ChatSession):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self._files: tuple[Attachment, ...] = ()
-        """Files that the next message has."""
+        """Files attached to the next message."""
         self._edited: StoredMessage | None = None
-        """Message whose copy the prompt edits."""
+        """Message of which a copy is edited in the prompt."""
         self._second = ""
-        """Model that is asked beside the chosen one, so that their answers can be compared; "" for none."""
+        """Second model to ask, so that two answers can be compared; "" for none."""
         self._saved_draft = ""
         self._drafting = False
 
     async def _with_model(self, go_on: Callable[[str], Awaitable[None]]) -> None:
-        """Call `go_on` with the model that answers next. If it is absent, ask first what to do."""
+        """Call `go_on` with the model that answers next. If it is absent, ask the user first."""
         model = self._model_to_ask()
         if model is None:
             return
@@ -81,7 +81,7 @@ class ChatAsking(ChatSession):
         raise NotImplementedError
 
     async def _ask(self, text: str, model: str) -> None:
-        """Send the prompt. Its text comes back if the daemon does not take it."""
+        """Send the prompt. Its text is restored if the daemon does not accept it."""
         edited = self._edited
         if edited is not None and edited.role == "assistant":
             self._save_edit(edited, text)
@@ -113,7 +113,7 @@ class ChatAsking(ChatSession):
         self.query_one(Transcript).anchor()
 
     def _not_sent(self, text: str, files: tuple[Attachment, ...], error: ErrorBody) -> None:
-        """Return the text to the prompt, unless another one was begun, and show why it was not sent."""
+        """Restore the text of the prompt unless another one was begun, and show the reason of the failure."""
         self._sending = False
         prompt = self.query_one(PromptInput)
         if not prompt.text:
@@ -168,7 +168,7 @@ class ChatAsking(ChatSession):
         self._show_note()
 
     def _show_note(self) -> None:
-        """Draw what the next message is, besides its text."""
+        """Draw the state of the next message besides its text: edit, second model and attached files."""
         parts = []
         if self._edited is not None:
             kind = "a new branch" if self._edited.role == "user" else "an edited answer"
@@ -188,7 +188,7 @@ class ChatAsking(ChatSession):
             self.set_timer(DRAFT_SECONDS, self._save_draft)
 
     def _save_draft(self) -> None:
-        """Keep the text of the prompt at the daemon, so that it outlives this program."""
+        """Store the text of the prompt at the daemon, so that it outlives this program."""
         self._drafting = False
         text = self.query_one(PromptInput).text
         if text == self._saved_draft or self._sending or self._edited is not None or not self.view.online:
@@ -227,7 +227,7 @@ class ChatAsking(ChatSession):
 
 
 async def _ask_second(client: Any, chat: str, asked: Asked, model: str) -> SentMessage:
-    """Ask a second model the same. Its answer is a branch beside the first one, which stays selected."""
+    """Send the prompt to a second model. Its answer is a branch beside the first one, which stays selected."""
     assert asked.user is not None
     try:
         again = await client.ask_chat_again(chat, AskAgain(message=asked.user.id, model=model, **CLIENT))

@@ -1,4 +1,4 @@
-"""ChatComparing: two models that answer the same prompts, and the choice of the answer to go on with."""
+"""ChatComparing: two models that answer the same prompts, and the choice of the answer to continue with."""
 
 from textual import events, on
 
@@ -47,7 +47,7 @@ class ChatComparing(ChatVerbs):
         return [(model.id, words(model)) for model in models]
 
     def action_choose_answer(self, place: int) -> None:
-        """Go on with one of two compared answers and with its model. The other answer stays as a branch."""
+        """Continue with one of two compared answers and its model. The other answer stays as a branch."""
         columns = self._chat.columns
         if not columns:
             self.post_message(Notified("no answers are compared", "f12 asks a second model, too"))
@@ -67,6 +67,6 @@ class ChatComparing(ChatVerbs):
 
     @on(events.Resize)
     def _resized(self) -> None:
-        """Draw two answers in columns, or as branches, as the width allows."""
+        """Draw two answers in columns, or as branches in a narrow terminal."""
         if self._chat.compared:
             self.call_after_refresh(self._draw_branch, set[str]())

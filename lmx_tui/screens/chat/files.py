@@ -31,7 +31,7 @@ class ChatFiles(ChatListing):
 
     @on(PromptInput.FileWanted)
     def _file_wanted(self) -> None:
-        """Offer files; without a choice, the sign stays in the text."""
+        """Offer files. Without a choice, the `@` stays in the text."""
 
         def chosen(path: str | None) -> None:
             if path:
@@ -85,7 +85,7 @@ class ChatFiles(ChatListing):
         self._call("export", lambda client: client.export_chat(identity, form), exported)
 
     async def _write_export(self, file: Path, text: str, *, replace: bool = False) -> None:
-        """Write the file. One that exists is replaced after a confirmation."""
+        """Write the file. An existing one is replaced after a confirmation."""
         write: Callable[[], object] = partial(_create, file, text)
         if replace:
             write = partial(write_file, file, text.encode())
@@ -142,7 +142,7 @@ def _path(text: str) -> Path:
 
 
 def _working_folder() -> Path:
-    """Return the working folder, or the user's own if that is gone."""
+    """Return the working folder, or the user's home folder if it was deleted."""
     try:
         return Path.cwd()
     except OSError:

@@ -1,4 +1,4 @@
-"""ChatListing: the list of chats beside the open one: search, and what is done with the row under the cursor."""
+"""ChatListing: the list of chats beside the open one: search, and the actions on the row under the cursor."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ class ChatListing(ChatAsking):
     """Ids of the chats that this program has deleted, the last one at the end."""
 
     def compose_list(self) -> ComposeResult:
-        """Yield the list, which is always there on wide terminals, and at a key on others."""
+        """Yield the list, which is always shown on wide terminals, and on others after a key."""
         yield ChatList()
 
     def show_list(self, snapshot: Snapshot) -> None:
@@ -64,14 +64,14 @@ class ChatListing(ChatAsking):
     """Message to show once the chat is open, which a search has found."""
 
     def action_list(self) -> None:
-        """Show the list with the search field focused, or leave it."""
+        """Show the list with the search field focused, or hide it."""
         found = self.query_one(ChatList)
         if found.has_focus_within:
             self.close_list()
             return
         self.add_class("-list")
         self.app.stylesheet.update(self)  # at once: a hidden field cannot have the focus
-        self.set_focus(found.search)  # before the list is drawn: what is typed next is for the field
+        self.set_focus(found.search)  # before the list is drawn, so that the next keys reach the field
         self._listed_revision = -1
         if self.snapshot is not None:
             self.show_list(self.snapshot)
@@ -96,7 +96,7 @@ class ChatListing(ChatAsking):
     # ---- verbs ----
 
     def _current(self) -> ChatRow | None:
-        """Return the row that a verb is for: that under the cursor of the list, else the open chat."""
+        """Return the row that an action applies to: the one under the cursor of the list, else the open chat."""
         found = self.query_one(ChatList)
         row = found.current if found.has_focus_within else self._chat.row
         if row is None:

@@ -1,4 +1,4 @@
-"""Files that a user attaches to a message: what a pasted path names, and the content with its type."""
+"""Files that a user attaches to a message: pasted paths, and contents with their types."""
 
 import os
 import shlex

@@ -83,7 +83,7 @@ class ChatScreen(ChatComparing):
         self.show_list(snapshot)
 
     def _read_history(self) -> None:
-        """Read what the user has sent in earlier runs, once: the prompt remembers what is sent in this one."""
+        """Read the messages sent in earlier runs, once. The prompt itself records those of this run."""
         self._history_read = True
         prompt = self.query_one(PromptInput)
         read = partial(_prompts, most=HISTORY)
@@ -166,7 +166,7 @@ class ChatScreen(ChatComparing):
         self.query_one(PromptInput).focus()
 
     async def action_new(self) -> None:
-        """Begin a new chat. An answer that runs goes on in its own chat."""
+        """Begin a new chat. A running answer continues in its own chat."""
         self._save_draft()
         self._clear_prompt()
         self._model = AUTO
@@ -192,5 +192,5 @@ class ChatScreen(ChatComparing):
 
 
 async def _prompts(client: Any, most: int) -> list[str]:
-    """Return what the user has sent, the oldest first."""
+    """Return the messages that the user has sent, the oldest first."""
     return list(reversed(await client.chat_prompts(limit=most)))

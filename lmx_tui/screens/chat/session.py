@@ -22,7 +22,7 @@ from lmx_tui.widgets.chat.prompt import PromptInput
 from lmx_tui.widgets.chat.transcript import DrawnMessage, Transcript
 
 FLUSH_SECONDS = 1 / 12
-"""Interval at which received tokens are drawn: as smooth to the eye as single tokens, at a fraction of the work."""
+"""Interval at which received tokens are drawn. It looks as smooth as single tokens, at a fraction of the work."""
 AUTO = ""
 STREAM = "chat"
 PAIR_WIDTH = 100
@@ -52,7 +52,7 @@ class ChatSession(Page):
         self._sending = False
         """Whether a message is being sent to the daemon."""
         self._asked_model = AUTO
-        """Model of the last message that was sent. A chosen model becomes that of the chat with it."""
+        """Model of the last message that was sent. With that message, a chosen model becomes the chat's."""
 
     # ---- the chat ----
 
@@ -147,7 +147,7 @@ class ChatSession(Page):
         self._redrawn()
 
     def _redrawn(self) -> None:
-        """Draw what depends on the chat besides its messages."""
+        """Draw the parts of the screen that depend on the chat, besides its messages."""
         self.refresh_bindings()
         if self.snapshot is not None:
             self.show(self.snapshot)
@@ -175,7 +175,7 @@ class ChatSession(Page):
         return default_model(self.snapshot.models, self.snapshot.instances) if self.snapshot is not None else None
 
     def _absence(self) -> Absence | None:
-        """Return why the model of this chat cannot answer at once; None if it can, or if none has answered."""
+        """Return why the model of this chat cannot answer now; None if it can, or if no model has answered yet."""
         model, snapshot = self._chat.model, self.snapshot
         if self._model or model is None or snapshot is None or self._chat.busy or not self._chat.path:
             return None
@@ -214,7 +214,7 @@ class ChatSession(Page):
         return context_length_of(model, self.snapshot)
 
     def show(self, snapshot: Snapshot) -> None:
-        """Follow the chat again once the daemon is back, or with the next snapshot if it was never away."""
+        """Read the chat's stream again once the daemon is back, or with the next snapshot if it was always there."""
         before, connection = self._lost_with
         if self._lost and self.view.online and (snapshot is not before or self.view.connection is not connection):
             self._follow(self._following)

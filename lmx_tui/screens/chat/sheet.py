@@ -82,7 +82,7 @@ class ParameterSheet(Dialog[object]):
             self.reply(changes)
 
     def action_clear(self) -> None:
-        """Clear the field with the focus, so that its default holds."""
+        """Clear the focused field, so that its default applies."""
         if isinstance(self.focused, Input):
             self.focused.value = ""
         elif isinstance(self.focused, TextArea):
@@ -90,7 +90,7 @@ class ParameterSheet(Dialog[object]):
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
-        """Check the field that has changed, and show what is wrong at once."""
+        """Check the changed field, and show its error at once."""
         if event.input.id == "preset":
             self._read_defaults()
         event.input.set_class(_fault(event.input) != "", "-wrong")
@@ -99,7 +99,7 @@ class ParameterSheet(Dialog[object]):
     # ---- defaults ----
 
     def _read_defaults(self) -> None:
-        """Read the values that hold without this sheet, which depend on the model and on the preset."""
+        """Read the defaults of the sheet's fields, which depend on the model and on the preset."""
         model, preset = self._model, self.query_one("#preset", Input).value.strip()
         if model is not None:
             self.post_message(
@@ -189,7 +189,7 @@ class ParameterSheet(Dialog[object]):
 
 
 def _fault(field: Input) -> str:
-    """Return what is wrong with the value of a field; "" for nothing."""
+    """Return the error of a field's value; "" if it is valid."""
     try:
         value_of(field.id or "", field.value)
     except ValueError as error:

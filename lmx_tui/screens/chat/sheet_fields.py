@@ -35,7 +35,7 @@ def label(name: str) -> str:
 
 
 def value_of(name: str, text: str) -> Any:
-    """Return the value of a field from its text; None if it is empty. Raise ValueError, which names what is right."""
+    """Return the value of a field from its text; None if it is empty. Raise ValueError with the valid ones."""
     text = text.strip()
     if name == "stop":
         return tuple(word for part in text.split(",") if (word := part.strip()))

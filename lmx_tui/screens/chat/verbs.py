@@ -1,4 +1,4 @@
-"""ChatVerbs: what is done with the messages of the open chat, and the commands that begin with a slash."""
+"""ChatVerbs: actions on the messages of the open chat, and the commands that begin with a slash."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -64,7 +64,7 @@ class ChatVerbs(ChatFiles):
         self._call("branch", lambda client: client.change_chat(identity, change), partial(self._branched, path))
 
     def _branched(self, before: list[str], row: object) -> None:
-        """Leave the view where it is: the new branch arrives by the stream."""
+        """Do not move the view, since the new branch arrives by the stream."""
 
     def action_edit(self) -> None:
         if self._chat.busy:
@@ -110,7 +110,7 @@ class ChatVerbs(ChatFiles):
         self.post_message(Notified(words, f"u brings back: lmx chats restore {self._chat.id} --messages"))
 
     def action_undelete_messages(self) -> None:
-        """Put the messages back that were deleted last in this chat, also by another client or before a restart."""
+        """Restore the messages that were deleted last in this chat, also by another client or before a restart."""
         if identity := self._chat.id:
             self._call("restore messages", lambda client: client.restore_messages(identity), self._messages_restored)
 
@@ -209,7 +209,7 @@ class ChatVerbs(ChatFiles):
         return True
 
     def _commands(self) -> dict[str, Callable[[str], Awaitable[None]]]:
-        """Return what each command does with the text after it."""
+        """Return the function of each command, which gets the text after the command."""
 
         def simple(action: str) -> Callable[[str], Awaitable[None]]:
             async def run(_: str) -> None:

@@ -1,4 +1,4 @@
-"""Options of a load: what the user typed as a request, the request as a command, and a verdict in words. Pure."""
+"""Options of a load: the typed fields as a request, the request as a command, and a verdict as text. Pure."""
 
 import re
 import shlex
@@ -35,7 +35,7 @@ def load_command(request: LoadRequest) -> str:
 
 
 def effect_words(verdict: Verdict, instances: Sequence[Instance], now: float) -> str:
-    """Return what the load does to other models, empty if nothing."""
+    """Return the effect of the load on other models; empty if there is none."""
     known = {instance.id: instance for instance in instances}
     if verdict.outcome not in ("evicts", "waits"):
         return ""
@@ -44,7 +44,7 @@ def effect_words(verdict: Verdict, instances: Sequence[Instance], now: float) ->
 
 
 def freed_by(verdict: Verdict, instances: Sequence[Instance]) -> int:
-    """Return the bytes that the models hold that the load unloads or waits for."""
+    """Return the bytes of the models that the load unloads or waits for."""
     others = set(verdict.others)
     return sum(instance.held for instance in instances if instance.id in others)
 

@@ -31,7 +31,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What is known about a model, here or on the Hub."""
+    """Facts about a model on this machine or on the Hub."""
 
     text: str
     abilities: frozenset[str]
@@ -42,7 +42,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class ModelQuery:
-    """A search, taken apart."""
+    """A parsed search."""
 
     words: tuple[str, ...] = ()
     abilities: frozenset[str] = field(default_factory=frozenset)
@@ -60,7 +60,7 @@ class ModelQuery:
 
 
 def query_of(text: str) -> ModelQuery:
-    """Return the query that `text` stands for."""
+    """Return the query of a search text."""
     words, bounds = [], []
     typed = text.lower().split()
     for word in typed:
@@ -75,7 +75,7 @@ def query_of(text: str) -> ModelQuery:
 
 
 def facts_of_model(model: Model, instance: Instance | None, verdict: Verdict | None) -> ModelFacts:
-    """Return the facts of a model on disk. A model in memory fits; another one as its plan shows, if there is one."""
+    """Return the facts of a model on disk. A loaded model fits; for another one, its plan decides if there is one."""
     planned = None if verdict is None else verdict.outcome != "refused"
     quantization = model.quantization or ""
     text = f"{model.id} {quantization} {quantization.replace('-', '')} {model.architecture or ''}"

@@ -53,7 +53,7 @@ def _row(offer: Offer, colors: Mapping[str, str]) -> dict[str, Text]:
 
 
 def offer_note(offer: Offer) -> str:
-    """Return what the columns do not have: the reason of a recommendation, the licence, the downloads."""
+    """Return the details that the columns do not show: the reason of a recommendation, the licence, the downloads."""
     parts = (
         offer.reason and one_line(offer.reason),
         offer.license and one_line(offer.license),
