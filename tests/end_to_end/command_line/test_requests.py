@@ -33,17 +33,17 @@ def test_a_request_is_recorded_shown_summed_and_exported(own_daemon: Daemon) -> 
     exported = own_daemon.lmx("requests", "export", "second").stdout
     assert "deadline_exceeded" in exported and "how do I pull a model?" in exported
     assert "how do I pull" not in own_daemon.lmx("requests", "export", "first").stdout
-    again = own_daemon.lmx("requests", "replay", "second")
-    assert again.returncode == 0 and again.stdout.strip()
-    missing = own_daemon.lmx("requests", "replay", "first")
-    assert missing.returncode == 1 and "was not kept" in missing.stderr and "failed_requests" in missing.stderr
     (total,) = json.loads(own_daemon.lmx("requests", "totals", "--by", "key", "--json").stdout)
     assert (total["name"], total["requests"], total["failed"]) == ("http", 3, 2)
     assert own_daemon.lmx("requests", "--outcome", "failed").stdout.count("\n") == 3
     assert own_daemon.lmx("requests", "show", "nosuch").returncode == 1
     assert json.loads(own_daemon.lmx("requests", "--live", "--json").stdout) == []
+    again = own_daemon.lmx("requests", "replay", "second")
+    assert again.returncode == 0 and again.stdout.strip()
+    missing = own_daemon.lmx("requests", "replay", "first")
+    assert missing.returncode == 1 and "was not kept" in missing.stderr and "failed_requests" in missing.stderr
     assert own_daemon.lmx("requests", "clear").returncode == 2
-    assert own_daemon.lmx("requests", "clear", "--yes").stdout == "deleted 3 records\n"
+    assert own_daemon.lmx("requests", "clear", "--yes").stdout == "deleted 4 records\n"
 
 
 def test_records_outlive_a_kill_and_a_damaged_file_does_not_stop_chats(own_daemon: Daemon) -> None:
