@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lmx_daemon.contract.errors import WorkerError
+from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.events import (
     Delta,
     Ending,
@@ -185,7 +185,7 @@ class AnswerRecord(EngineRequest):
         if choice.ending is not None:
             return []
         if token.reason == "failed":
-            raise WorkerError("the grammar cannot be followed further", hint="simplify the schema or the grammar")
+            raise self._unfollowed()
         if self._first is None:
             self._first = time.monotonic()
         piece = ParsedText()
@@ -211,6 +211,14 @@ class AnswerRecord(EngineRequest):
             events += self._deltas(choice, choice.parser.finish(cut=token.reason == "length"))
             choice.ending = Ending(reason=_reason(choice, token, piece), matched_stop=piece.matched_stop)
         return events
+
+    def _unfollowed(self) -> RequestError:
+        """Return the error of a grammar that cannot continue, at a limit of the parser or behind a stop token."""
+        constraint = self.generate.constraint
+        param = "tools" if constraint is None else constraint.param
+        return RequestError(
+            f"{param}: the grammar cannot be followed further", param=param, hint="simplify the schema or the grammar"
+        )
 
     def finished(self, cancelled: bool = False) -> Finished:
         """Return the terminal event with usage and timings. Choices that have not ended count as cancelled."""

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from mlx_lm.utils import load_tokenizer
 
+from lmx_daemon.contract.constraint import Constraint, JsonSchema
+from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.events import Delta
 from lmx_daemon.contract.requests import Chat, Generate, Text, ToolChoice
 from lmx_daemon.engines.mlx.batch.step import Token
@@ -65,3 +67,14 @@ def test_a_request_that_forbids_calls_bans_their_marker_and_parses_none(tokenize
     (banned,) = tokenizer.encode("e", add_special_tokens=False)
     assert choice.params.bias == {banned: BANNED}
     assert choice.parser.feed("hello").content == "hello" and not choice.parser.made_calls
+
+
+@pytest.mark.parametrize(
+    ("constraint", "param"), [(JsonSchema(schema={}, param="response_format"), "response_format"), (None, "tools")]
+)
+def test_a_grammar_that_cannot_be_followed_is_a_fault_of_the_request(
+    tokenizer: Any, constraint: Constraint | None, param: str
+) -> None:
+    with pytest.raises(RequestError, match=f"{param}: the grammar cannot be followed") as refused:
+        answer_of(tokenizer, "{", "failed", constraint=constraint)
+    assert refused.value.param == param
