@@ -23,7 +23,7 @@ JSON_OPTIONS = {
 }
 """Options of the schema compiler. They override those that a schema contains: a lenient compiler ignores keywords."""
 KEYWORDS = re.compile(r"Unimplemented keys: \[(.*)\]")
-ECHO = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?|\n +1 \|.*", re.DOTALL)
+ECHO = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?|\n *\d+ \|.*", re.DOTALL)
 """Parts of a reason that show the source as the compiler reads it."""
 IMPOSSIBLE = "NoExtension"
 MAX_REASON = 400
