@@ -11,7 +11,7 @@ from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.http.context import AnyRequest
 
 T = TypeVar("T")
-PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
+PLACE = re.compile(r" - at (?:`key` in )?`\$\.?(?P<place>[^`]*)`$")
 MISSING = re.compile(r"missing required field `(\w+)`")
 LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 """Escape of a surrogate, which is half a character. Programs that cut texts by length leave one without its pair."""

@@ -161,6 +161,7 @@ async def test_client_that_disconnects_cancels_all_questions() -> None:
         ),
         (OPENAI, {"questions": [BODY["questions"][0], BODY["questions"][0]]}, "questions[0].name"),
         (SYSTEM_ONE, {"questions": {"q": {"type": "noul"}}}, "questions.q.instructions"),
+        (SYSTEM_ONE, {"questions": {"q": {"type": "noul", "criteria": {"yes": "x"}}}}, "questions[...].criteria"),
         (SYSTEM_ONE, {"questions": {}}, "questions"),
     ],
 )
