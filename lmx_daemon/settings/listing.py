@@ -10,7 +10,7 @@ from lmx_daemon.settings.schema import Settings
 
 
 def rows(layers: Layers, current: Settings) -> tuple[ConfigRow, ...]:
-    """Return all keys with their values in force, which `current` holds; `layers` is what was read last."""
+    """Return all keys with their values in force, which `current` holds; `layers` are the values read last."""
     found: list[ConfigRow] = []
     for key in keys():
         if key.named:

@@ -1,6 +1,7 @@
 """config.toml of a running daemon: read at the start, on each change of the file, and on request.
 
-A file with a fault leaves the settings in force; the fault goes to the log and to `status`. The file is watched by its
+After a fault in the file,
+the former settings stay in force, and the log and `status` report the fault. The file is watched by its
 status every WATCH_SECONDS, in a thread: that costs less than a library for file events, and works on every disk.
 """
 
@@ -104,7 +105,7 @@ class LiveConfig:
         await self.refresh()
 
     def _signature(self) -> Signature:
-        """Return what changes whenever the file does; None if there is no file."""
+        """Return a value that differs after each change of the file; None if there is no file."""
         try:
             found = os.stat(self._home.config)
         except OSError:

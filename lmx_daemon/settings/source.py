@@ -40,7 +40,7 @@ class SettingsSource:
     def replace(self, new: Settings) -> tuple[str, ...]:
         """Put the hot keys of `new` in force, notify the subscribers, and return the keys that need a restart.
 
-        A key that needs a restart keeps its value, so that `current` is always what the daemon runs with. Raises what
+        A key that needs a restart keeps its value, so that `current` always has the values in force. Raises what
         the check raises; then nothing changes.
         """
         merged, waiting = merge_hot(self._current, new)

@@ -1,4 +1,4 @@
-"""The identity of a request on the public port, by its headers, the settings, and the API keys that exist."""
+"""The identity of a request on the public port, from its headers, the settings and the API keys."""
 
 import hmac
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from lmx_daemon.http.guard.principals import ANONYMOUS, KEY_HOLDER, KEYLESS, KEY
 from lmx_daemon.settings.schema import ServerSettings
 
 OPEN_PATHS = frozenset({"/", "/api/hello", "/health"})
-"""Paths that need no key. Clients probe them before they send one, and the answers contain nothing but the state."""
+"""Paths that need no key. Clients probe them before they send one, and the answers contain only the state."""
 KEY_PREFIX = "lmx_"
-"""Begin of each key of `lmx key create`. Any other text is a placeholder if no key is required."""
+"""Prefix of each key of `lmx key create`. Any other text is a placeholder if no key is required."""
 SEND_HINT = "send it as: Authorization: Bearer KEY (or x-api-key: KEY); lmx key create NAME makes one"
 
 Verify = Callable[[str], ApiKey]
@@ -23,12 +23,12 @@ Verify = Callable[[str], ApiKey]
 
 
 def no_keys(secret: str) -> ApiKey:
-    """Raise AuthenticationError: there are no keys."""
+    """Raise AuthenticationError, since there are no keys."""
     raise AuthenticationError("the API key is not valid")
 
 
 class Access:
-    """The check of credentials. A key that is sent is checked even if none is required."""
+    """The check of credentials. A key in a request is checked even if none is required."""
 
     def __init__(self, settings: Callable[[], ServerSettings], bound: str, verify: Verify = no_keys) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""ASGI around an app: bodies with a bound, headers that are added to an answer, and answers without the app."""
+"""ASGI wrappers of an app: bounded bodies, headers added to an answer, and answers without the app."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -18,7 +18,7 @@ JSON = (b"content-type", b"application/json")
 
 
 class BuiltLater:
-    """An app that is built for its first request, so that the start does not wait for it.
+    """An app that is built at its first request, so that the start of the daemon does not wait for it.
 
     A thread of its own builds it: streams continue, and a disk that does not answer holds all others.
     """
@@ -32,7 +32,7 @@ class BuiltLater:
             thread = ThreadPoolExecutor(1)
             self._app = asyncio.get_running_loop().run_in_executor(thread, self._make)
             thread.shutdown(wait=False)
-        app = await asyncio.shield(self._app)  # a client that leaves does not end the work for the others
+        app = await asyncio.shield(self._app)  # a client that disconnects does not cancel the work for others
         await app(scope, receive, send)
 
 
@@ -59,7 +59,7 @@ def with_headers(
     found: Mapping[bytes, bytes],
     responded: Callable[[int], None] = lambda status: None,
 ) -> AsgiSend:
-    """Return `send` that adds `extra`, and the headers that `found` has by the time when the answer begins.
+    """Return `send` that adds `extra`, and the headers that `found` has when the answer begins.
 
     `responded` is called with the status of the answer.
     """
@@ -76,7 +76,7 @@ def with_headers(
 async def refuse(
     send: AsgiSend, refusal: ErrorResponse, headers: Mapping[str, str], extra: list[tuple[bytes, bytes]]
 ) -> None:
-    """Send the answer of a request that the guard does not let through."""
+    """Send the answer to a request that the guard refuses."""
     more = [(name.encode(), value.encode()) for name, value in headers.items()]
     await answer(send, refusal.status, refusal.body, [*extra, *more, JSON])
 

@@ -44,7 +44,7 @@ from lmx_daemon.settings.schema import ServerSettings
 
 IDENTITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ID_HEADERS = (REQUEST_ID_HEADER.encode(), b"request-id")
-"""Headers that carry the id of a request in its answer. OpenAI's clients read the first one, Anthropic's the second."""
+"""Headers with the id of a request in its answer. OpenAI's clients read the first one, Anthropic's the second."""
 ADMIN_HEADERS = [(PROTOCOL_HEADER.encode(), str(PROTOCOL).encode())]
 """Headers of each answer of the admin app."""
 READS = ("GET", "HEAD")
@@ -164,7 +164,7 @@ class PublicGuard:
 
 @dataclass(frozen=True)
 class AllowedNames:
-    """The names that a request may carry, by the settings they were computed from."""
+    """Hosts and origins that a request may have, by the settings from which they were computed."""
 
     settings: ServerSettings
     hosts: frozenset[str]
@@ -172,7 +172,7 @@ class AllowedNames:
 
 
 class AdminGuard:
-    """The guard of the admin app. The socket's mode admits its owner only, so the protocol is all that is checked."""
+    """The guard of the admin app. The socket's mode admits only its owner, so that only the protocol is checked."""
 
     def __init__(self, app: AsgiApp, dialects: Dialects) -> None:
         self._app = app
@@ -197,7 +197,7 @@ class AdminGuard:
 
 PREFLIGHT = (
     (b"access-control-allow-methods", b"GET, POST, DELETE, PATCH, OPTIONS"),
-    # The star covers what SDKs add of their own; the key's header has to be named beside it.
+    # The star covers the headers that SDKs add. It does not cover the key's header.
     (b"access-control-allow-headers", b"authorization, content-type, x-api-key, *"),
     (b"access-control-allow-private-network", b"true"),
     (b"access-control-max-age", b"600"),

@@ -38,7 +38,7 @@ class RemoteAdmin:
             )
 
     def check(self, principal: Principal, headers: list[tuple[bytes, bytes]]) -> None:
-        """Raise the error of a request that may not manage the daemon, or that speaks another protocol."""
+        """Raise the error of a request that may not manage the daemon, or that has another protocol version."""
         if principal.key is None:
             raise AuthenticationError(
                 "an API key with the scope manage is missing", hint="make one: lmx key create NAME --scope manage"

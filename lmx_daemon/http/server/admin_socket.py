@@ -16,7 +16,7 @@ OnEnd = Callable[["asyncio.Task[None]"], None]
 
 
 class AdminSocket:
-    """The servers of the admin app, one for each time that the path was bound. Event loop only.
+    """The servers of the admin app, one for each time that the path was bound. Used on the event loop only.
 
     An earlier server cannot be reached by its path, but it keeps its open connections until `close`.
     """
@@ -56,7 +56,7 @@ class AdminSocket:
         self._servers[task] = server
 
     def _identity(self) -> tuple[int, int] | None:
-        """Return the device and inode of what is at the path; None if nothing is there."""
+        """Return the device and inode of the file at the path; None if there is none."""
         try:
             status = self._path.lstat()
         except FileNotFoundError:

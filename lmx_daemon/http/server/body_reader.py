@@ -1,4 +1,4 @@
-"""Bodies of requests: a bound over all of them together, and decoding that does not block the event loop.
+"""Bodies of requests: a bound on their total size, and decoding that does not block the event loop.
 
 One decode holds the interpreter lock, also in a thread. The values of a body are therefore counted before; a body that
 passes is decoded in less than a tenth of a second.
@@ -19,15 +19,15 @@ from lmx_daemon.storage.structure import exceeds
 T = TypeVar("T")
 R = TypeVar("R")
 SMALL_BYTES = 64 * 1024
-"""Size up to which a body is decoded on the event loop, and is not counted against the bound of all bodies."""
+"""Size up to which a body is decoded on the event loop and does not count against the total bound."""
 MAX_VALUES = 250_000
-"""JSON values in one body, without the numbers in arrays.
+"""Maximum number of JSON values in one body, without the numbers in arrays.
 
 The garbage collector, which runs during a decode, makes up three quarters of its time. A conversation of an agent with
 1,000 messages, 2,000 tool calls and 100 tools has about 20,000 values, since its size is in its texts.
 """
 MAX_NUMBERS = 1_200_000
-"""Numbers in the arrays of one body: a prompt of a million token ids passes. The garbage collector ignores numbers."""
+"""Maximum count of numbers in arrays: a million token ids are accepted. The garbage collector ignores numbers."""
 LIMITS = f"{MAX_VALUES} JSON values or {MAX_NUMBERS} numbers in arrays"
 THREADS = 2
 RETRY_SECONDS = 2.0
@@ -43,20 +43,20 @@ class RequestBytes:
         self._counted = 0
 
     def add(self, size: int) -> None:
-        """Count `size` more bytes of the body. Raise BusyError if all bodies together are above the bound."""
+        """Count `size` more bytes of the body. Raise BusyError if the total of all bodies exceeds the bound."""
         self._size += size
         if self._size > SMALL_BYTES:
             self._bodies.take(self._size - self._counted)
             self._counted = self._size
 
     def release(self) -> None:
-        """Give back all of it, at the end of the request."""
+        """Release all counted bytes at the end of the request."""
         self._bodies.give(self._counted)
         self._counted = 0
 
 
 class BodyReader:
-    """The bytes of all requests under way, and the threads that decode them. Event loop only."""
+    """The bytes of all requests under way, and the threads that decode them. Used on the event loop only."""
 
     def __init__(self, settings: Callable[[], ServerSettings]) -> None:
         self._settings = settings
@@ -64,7 +64,7 @@ class BodyReader:
         self._threads = ThreadPoolExecutor(THREADS, "decode")
 
     def take(self, size: int) -> None:
-        """Raise BusyError where that is more than is left. One body of the permitted size is always accepted."""
+        """Count bytes, or raise BusyError above the bound. One body of the permitted size is always accepted."""
         settings = self._settings()
         most = max(settings.max_bodies_bytes, settings.max_body_bytes)
         if self._taken + size > most:

@@ -5,7 +5,7 @@ import resource
 OPEN_FILES = 10_240
 """Limit of open files that macOS allows without configuration."""
 RESERVED = 512
-"""Descriptors that connections leave to workers, downloads and files."""
+"""Number of descriptors that are reserved for workers, downloads and files."""
 
 
 def raise_limit() -> None:
@@ -17,7 +17,7 @@ def raise_limit() -> None:
 
 
 def connections_within(most: int, files: int | None = None) -> int:
-    """Return the bound on connections: `most`, or what a process with at most `files` open files can spare.
+    """Return the bound on connections: `most`, or fewer if the process may have only `files` open files.
 
     By default, `files` is the limit of this process.
     """

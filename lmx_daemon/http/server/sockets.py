@@ -1,4 +1,4 @@
-"""Sockets and protocols: how the daemon binds, and what a connection may do before a request is whole."""
+"""Sockets and protocols: binding, and the limits on a connection until its request has arrived."""
 
 import asyncio
 import fcntl
@@ -24,7 +24,7 @@ XUCRED_VERSION, XUCRED_BYTES = 0, 76
 """macOS: struct xucred of <sys/ucred.h>, which begins with its version and the user id."""
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
-"""Longest time from the first byte of a connection or a request to the end of the request's head."""
+"""Maximum seconds from the first byte of a connection or a request to the end of the request's head."""
 BODY_SECONDS = 60.0
 TURNED_AWAY_SECONDS = 1.0
 """Time in which a refused client can read the answer before its connection is cut."""
@@ -89,7 +89,7 @@ class LimitedProtocol(HttpToolsProtocol):
     limit: ConnectionLimit
     """Bound on the connections of the app."""
     handshake: Closable | None = None
-    """The handshake of this connection, which the bound counted until now."""
+    """The handshake of this connection, which was counted by the bound until the protocol took over."""
 
     def connection_made(  # type: ignore[override]  # uvicorn's own word for it, narrower than asyncio's
         self, transport: asyncio.Transport
@@ -117,7 +117,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _turn_away(self) -> None:
-        """Answer 503. The client's request is read and dropped, since a reset could overtake the answer."""
+        """Answer 503. The client's request is read and discarded, since a reset could overtake the answer."""
         self._refused = True
         if not self.limit.turn_away(self):
             self.transport.abort()
@@ -151,7 +151,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse()
 
     def _parse(self, data: bytes) -> None:
-        """Parse `data`. A request that asks for another protocol is parsed again without that wish: its body follows.
+        """Parse `data`. A request to upgrade the protocol is parsed again without the upgrade, since its body follows.
 
         Java's HTTP client asks for h2c with every request.
         """
@@ -188,7 +188,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():  # see _parse
             return
         if self.cycle is not None and not self.cycle.response_complete:
-            # uvicorn would put it in line, and no longer notice that the client of the one under way leaves.
+            # uvicorn would queue it, and no longer notice that the client of the running request disconnects.
             self.cycle.keep_alive = False
             self._refused = True
             return
@@ -225,7 +225,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._stall = self.loop.call_later(self.stall_seconds, self.transport.abort)
 
     def _refuse(self) -> None:
-        """Take nothing more, and answer 431 where no other answer is under way or, to this request, already given."""
+        """Read nothing more, and answer 431 unless another answer is under way or this request has been answered."""
         if not self._refused and not self.transport.is_closing():
             cycle = self.cycle
             if cycle is None or (cycle.response_complete if self._in_head else not cycle.response_started):
@@ -252,7 +252,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def without_upgrade(request_line: str, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Return the head of a request without its wish for another protocol."""
+    """Return the head of a request without its upgrade to another protocol."""
     lines = [request_line.encode("latin-1")]
     for name, value in headers:
         if name == b"connection":

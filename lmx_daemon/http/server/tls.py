@@ -20,7 +20,7 @@ from lmx_daemon.storage.certificates import (
 )
 
 CHECK_SECONDS = 60.0
-"""Time between two looks at the files."""
+"""Time between two checks of the files."""
 RETRY_SECONDS = 1.0
 
 
@@ -35,7 +35,7 @@ class Tls:
         self.certificate: Certificate = load_certificate(self.context, files)
 
     def look(self) -> None:
-        """Use changed files for new connections. Blocking. While they have a fault, the former pair stays in use."""
+        """Use changed files for new connections. Blocks. While the files are invalid, the former pair stays in use."""
         found = signature(self._files)
         if found == self._seen:
             return
@@ -65,7 +65,7 @@ class TlsAcceptor:
             self._run(self._accept(listener))
 
     async def close(self) -> None:
-        """Accept nothing more, and end the handshakes under way."""
+        """Stop accepting, and end the handshakes under way."""
         for handshake in list(self._handshakes):
             handshake.abort()
         for task in list(self._tasks):
@@ -88,7 +88,7 @@ class TlsAcceptor:
                 connection.close()
 
     async def _secure(self, handshake: "Handshake") -> None:
-        """Do the handshake. A protocol takes the connection over at its end."""
+        """Do the handshake. After it, a protocol takes over the connection."""
 
         def make() -> LimitedProtocol:
             protocol = self._make()
@@ -100,7 +100,7 @@ class TlsAcceptor:
             await asyncio.get_running_loop().connect_accepted_socket(
                 make, handshake.connection, ssl=self._context, ssl_handshake_timeout=HEAD_SECONDS
             )
-        except OSError:  # errors of TLS, disconnects and the end of the time are of this kind
+        except OSError:  # includes errors of TLS, disconnects and timeouts
             pass
         finally:
             self._handshakes.discard(handshake)

@@ -56,5 +56,5 @@ def edited(choice: ChosenKey, value: Any, text: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """Return a dotted name as a shell takes it."""
+    """Return a dotted name, quoted for a shell."""
     return f"'{name}'" if '"' in name else name
