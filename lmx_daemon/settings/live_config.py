@@ -1,8 +1,8 @@
 """config.toml of a running daemon: read at the start, on each change of the file, and on request.
 
-After a fault in the file,
-the former settings stay in force, and the log and `status` report the fault. The file is watched by its
-status every WATCH_SECONDS, in a thread: that costs less than a library for file events, and works on every disk.
+After a fault in the file, the former settings stay in force, and the log and `status` report the fault. The file is
+watched by its status every WATCH_SECONDS, in a thread: that costs less than a library for file events, and works on
+every disk.
 """
 
 import asyncio
