@@ -20,6 +20,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
 """Title of each group of commands -> its commands in order. Other commands follow in a last group."""
 OTHER = "Other"
 NUMBERS = ("int", "float")
+"""Beginnings of the names of Typer's types."""
 
 
 class Commands(TyperGroup):
@@ -45,8 +46,6 @@ def complete_help(command: Any, name: str = "lmx") -> None:
             parameter.metavar = _metavar(parameter)
         if parameter.param_type_name == "argument":
             parameter.get_usage_pieces = partial(_usage, parameter)  # Typer would add braces
-            if not parameter.type_descriptor.is_choice:
-                parameter.display_type_rich = lambda ctx: None  # the name is enough; Typer would add <str>
     subcommands = getattr(command, "commands", {})
     if lines := examples_of(name, subcommands):  # "\b" keeps the line breaks of a paragraph
         command.epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
@@ -64,12 +63,16 @@ def placeholder(argument: Any) -> str:
     return name if argument.required else f"[{name}]"
 
 
+def choices_of(parameter: Any) -> list[str]:
+    """Return the words that a parameter allows; none if it allows any."""
+    return [str(getattr(each, "value", each)) for each in getattr(parameter.type, "choices", ())]
+
+
 def _metavar(parameter: Any) -> str | None:
     """Return the name of a parameter's value; None for a flag, and for a choice, whose values are shown."""
-    described = parameter.type_descriptor
-    if getattr(parameter, "is_flag", False) or described.is_choice:
+    if getattr(parameter, "is_flag", False) or choices_of(parameter):
         return None
     name = str(parameter.name).upper()
     if parameter.param_type_name == "argument":
         return name
-    return "NUMBER" if any(number in parameter.bare_type() for number in NUMBERS) else name.rpartition("_")[2]
+    return "NUMBER" if parameter.type.name.startswith(NUMBERS) else name.rpartition("_")[2]

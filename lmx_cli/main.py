@@ -161,13 +161,16 @@ def end_on_signals(output: "Output") -> None:
 
 def _usage_error(arguments: list[str], error: "TyperException") -> "UsageError":
     """Return the error of a command line that Typer refuses. Its hint names the help of the command."""
+    import re
+
     from lmx_cli.verbs import hint_for
     from lmx_daemon.contract.errors import UsageError
 
     context = getattr(error, "ctx", None)
     hint = hint_for([argument for argument in arguments if not argument.startswith("-")])
+    message = re.sub(r"is not a valid int( range)?\.", "is not a whole number.", error.format_message())
     return UsageError(
-        error.format_message().replace("Value error, ", ""),
+        re.sub(r"is not a valid float( range)?\.", "is not a number.", message),
         hint=hint or f"see: {context.command_path if context else 'lmx'} --help",
     )
 

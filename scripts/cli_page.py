@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT))
 from lmx_cli.commands import build
 from lmx_cli.connect import RUNNING_ONLY, WITHOUT_DAEMON
 from lmx_cli.examples import examples_of
-from lmx_cli.help import GROUPS, OTHER, placeholder
+from lmx_cli.help import GROUPS, OTHER, choices_of, placeholder
 from lmx_cli.output import ExitCode, Output
 
 PAGE = ROOT / "docs" / "cli.md"
@@ -90,8 +90,7 @@ def row(parameter: Any) -> str:
     else:
         value = "" if getattr(parameter, "is_flag", False) else f" {parameter.metavar or 'VALUE'}"
         name = ", ".join([*parameter.opts, *parameter.secondary_opts]) + value
-    described = parameter.type_descriptor
-    choices = [str(getattr(each, "value", each)) for each in described.choices] if described.is_choice else []
+    choices = choices_of(parameter)
     text = plain(parameter.help or "") + (f": {', '.join(choices)}" if choices else "")
     return f"| `{escaped(name)}` | {escaped(text)} |\n"
 

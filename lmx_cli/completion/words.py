@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from lmx_cli.help import choices_of
 from lmx_cli.verbs import HELP, SERVER, VERBS, translated
 
 NameKind = Literal[
@@ -86,9 +87,8 @@ def _valued(command: Any, flag: str) -> Any:
 
 
 def _values(parameter: Any, path: str, before: str, names: NamesOf) -> list[WordText]:
-    described = parameter.type_descriptor
-    if described.is_choice:
-        return [(str(getattr(word, "value", word)), "") for word in described.choices]
+    if choices := choices_of(parameter):
+        return [(word, "") for word in choices]
     kind = NAMED.get(f"{path} {parameter.name}")
     if kind is None and parameter.name in MODEL_PARAMETERS and parameter.metavar != "PATTERN":
         kind = "model"
