@@ -214,13 +214,17 @@ def allowed_hosts(settings: ServerSettings, *bound: str) -> frozenset[str]:
 
 
 def check_body(method: str, headers: list[tuple[bytes, bytes]], limit: int, any_type: bool = False) -> None:
-    """Raise LmxError for a body that is too large, or that is not declared as JSON unless `any_type`."""
+    """Raise LmxError for a body that is too large, or that is not declared as JSON unless `any_type`.
+
+    A request without a body needs no type: its route is unknown, reads none, or refuses the missing body by itself.
+    """
     length = first(headers, b"content-length")
     if length is not None and not length.isdigit():
         raise RequestError("Content-Length is not a number")
     if length is not None and int(length) > limit:
         raise TooLargeError(f"the body has {length} bytes; {limit} are allowed", hint="[server] max_body_bytes")
-    if method in ("POST", "PUT", "PATCH") and not any_type:
+    empty = length in (None, "0") and first(headers, b"transfer-encoding") is None
+    if method in ("POST", "PUT", "PATCH") and not any_type and not empty:
         kind = (first(headers, b"content-type") or "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise MediaTypeError(

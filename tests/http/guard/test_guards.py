@@ -155,6 +155,21 @@ class TestBodies:
     def test_content_types_of_html_forms_are_refused(self, daemon: Daemon, kind: str) -> None:
         assert post(daemon, b"{}", content_type=kind).status_code == 415
 
+    @pytest.mark.parametrize(
+        ("path", "code"), [("/v1/responses/none/cancel", 404), ("/v1/nothing", 404), ("/v1/chat/completions", 400)]
+    )
+    @pytest.mark.parametrize("length", ["", "Content-Length: 0\r\n"])
+    def test_request_without_a_body_needs_no_content_type(
+        self, daemon: Daemon, path: str, code: int, length: str
+    ) -> None:
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}\r\n"
+        assert status(raw(daemon, head.encode())) == code
+
+    def test_body_without_a_content_type_is_refused(self, daemon: Daemon) -> None:
+        for framed in (b"Content-Length: 2\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"):
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            assert status(raw(daemon, head + framed)) == 415
+
     def test_endless_header_is_refused(self, daemon: Daemon) -> None:
         answer = raw(daemon, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 300_000)
         assert status(answer) in (0, 400, 431)
