@@ -89,7 +89,7 @@ def constraint(body: CountBody) -> JsonSchema | None:
     if given is None:
         return None
     check_json(given.schema, f"{place}.schema")
-    return JsonSchema(schema=given.schema)
+    return JsonSchema(schema=given.schema, param=f"{place}.schema")
 
 
 def stops(given: list[str]) -> tuple[str, ...]:

@@ -139,11 +139,11 @@ def constraint_of(form: str | dict[str, Any] | None) -> Constraint | None:
     if form is None or form == "":
         return None
     if form == "json":
-        return JsonSchema(schema={"type": "object"})
+        return JsonSchema(schema={"type": "object"}, param="format")
     if isinstance(form, str):
         raise RequestError(f'format: {form!r} is not known; use "json" or a JSON schema', param="format")
     check_json(form, "format")
-    return JsonSchema(schema=form)
+    return JsonSchema(schema=form, param="format")
 
 
 def sampling_of(options: OllamaOptions) -> Sampling:

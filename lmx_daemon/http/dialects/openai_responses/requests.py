@@ -115,9 +115,9 @@ def constraint_of(body: ResponsesBody) -> Constraint | None:
     if form is None or kind in (None, "text"):
         return None
     if kind == "json_object":
-        return JsonSchema(schema={"type": "object"})
+        return JsonSchema(schema={"type": "object"}, param="text.format")
     schema = form.get("schema")
     if kind != "json_schema" or not isinstance(schema, dict):
         raise RequestError("text.format: use text, json_object, or json_schema with a schema", param="text.format")
     check_json(schema, "text.format.schema")
-    return JsonSchema(schema=schema)
+    return JsonSchema(schema=schema, param="text.format.schema")

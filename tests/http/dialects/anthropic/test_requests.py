@@ -102,11 +102,12 @@ class TestFields:
         assert chat_of(ignored, output_config={"effort": "extreme"}).template_arguments == {}
         assert ignored.text == "output_config.effort (extreme)"
 
-    @pytest.mark.parametrize("place", ["output_config", "output_format"])
+    @pytest.mark.parametrize("place", ["output_config.format", "output_format"])
     def test_schema_of_the_answer_is_a_constraint(self, place: str) -> None:
         form = {"type": "json_schema", "schema": {"type": "object"}}
-        found = asked(**{place: {"format": form} if place == "output_config" else form})
-        assert found.constraint == JsonSchema(schema={"type": "object"})
+        field, _, inner = place.partition(".")
+        found = asked(**{field: {inner: form} if inner else form})
+        assert found.constraint == JsonSchema(schema={"type": "object"}, param=f"{place}.schema")
 
     def test_unknown_fields_are_ignored(self) -> None:
         more = {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}}

@@ -79,8 +79,8 @@ def test_a_wrong_field_is_refused_by_its_name(fields: dict[str, Any], param: str
 
 
 def test_format_is_a_constraint() -> None:
-    assert chat(format="json").constraint == JsonSchema(schema={"type": "object"})
-    assert chat(format={"type": "array"}).constraint == JsonSchema(schema={"type": "array"})
+    assert chat(format="json").constraint == JsonSchema(schema={"type": "object"}, param="format")
+    assert chat(format={"type": "array"}).constraint == JsonSchema(schema={"type": "array"}, param="format")
     assert chat(format="").constraint is None
 
 

@@ -130,7 +130,9 @@ def test_effort_switches_thinking(effort: Any, thinking: bool | None, arguments:
 def test_forms_of_the_text_are_constraints() -> None:
     schema = {"type": "object", "properties": {}}
     form = {"type": "json_schema", "name": "n", "schema": schema, "strict": True}
-    assert translated(text={"format": form}).generate.constraint == JsonSchema(schema=schema)
+    assert translated(text={"format": form}).generate.constraint == JsonSchema(
+        schema=schema, param="text.format.schema"
+    )
     assert translated(text={"format": {"type": "text"}, "verbosity": "low"}).generate.constraint is None
     assert translated(text={}).generate.constraint is None
 
