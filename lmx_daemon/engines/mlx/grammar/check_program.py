@@ -12,13 +12,14 @@ from lmx_daemon.engines.mlx.grammar.limits import parser_limits
 from lmx_daemon.engines.mlx.grammar.source import JSON_OPTIONS
 from lmx_daemon.worker.child_program import run
 
-OPTIONS = '%llguidance {"no_forcing": true}\n'
-"""The model chooses its tokens itself where the text is determined: forced text would have to be tokenised here."""
+OPTIONS = '\n%llguidance {"no_forcing": true}\n'
+"""The model chooses its tokens itself where the text is determined: forced text would have to be tokenised here. They
+follow the source, so that errors have the numbers of its lines, and override its own options."""
 
 
 def check(request: dict[str, Any]) -> dict[str, Any]:
     """Return the "grammar" of {"kind": ..., "source": ...}, or the reason why it is "invalid"."""
-    grammar = OPTIONS + lark_of(request["kind"], request["source"])
+    grammar = lark_of(request["kind"], request["source"]) + OPTIONS
     reason = llguidance.LLMatcher.validate_grammar(grammar, None, limits=parser_limits())
     return {"invalid": reason} if reason else {"grammar": grammar}
 

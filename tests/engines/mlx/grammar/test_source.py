@@ -2,6 +2,7 @@
 
 import pytest
 
+from lmx_daemon.contract.constraint import Grammar
 from lmx_daemon.engines.mlx.grammar.check_program import check
 from lmx_daemon.engines.mlx.grammar.source import AnswerGrammar, invalid
 
@@ -12,3 +13,10 @@ def test_the_error_of_a_schema_in_a_grammar_of_calls_has_no_line_of_the_grammar(
     grammar = AnswerGrammar(f'start: call\n{rules}call: %json {{"type": "banana"}}\nend: "x"\n', "tools")
     reason = check({"kind": "answer", "source": grammar.lark})["invalid"]
     assert invalid(grammar, reason).message == "tools: the schema cannot be used: Invalid type: banana"
+
+
+def test_the_error_of_a_grammar_has_the_line_of_the_clients_source() -> None:
+    reason = check({"kind": "lark", "source": 'start: a\na: (("x"'})["invalid"]
+    assert invalid(Grammar(lark="start: a"), reason).message.startswith(
+        "response_format: the grammar cannot be used: 2("
+    )
