@@ -6,6 +6,7 @@ from lmx_daemon.contract.errors import RequestError, UnsupportedError
 from lmx_daemon.contract.requests import Generate, Infill, Prompt, Text, Tokens
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.openai_chat.bodies import CompletionBody
+from lmx_daemon.http.dialects.openai_chat.constraints import constraint
 from lmx_daemon.http.dialects.openai_chat.prompt_echo import PromptEcho
 from lmx_daemon.http.dialects.openai_chat.requests import generate, limit
 
@@ -35,6 +36,7 @@ def completion_requests(body: CompletionBody, context: RequestContext) -> list[G
             context,
             max_tokens=0 if body.max_tokens == 0 else limit(body.max_tokens, "max_tokens", DEFAULT_TOKENS),
             top_logprobs=body.logprobs,
+            constraint=constraint(body),
             prompt_logprobs=prompt_logprobs(body),
             echo=bool(body.echo) and text_of(prompt, body) is None,
             route="/v1/completions",

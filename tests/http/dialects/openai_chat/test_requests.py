@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from lmx_daemon.contract.constraint import TextChoice
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
 from lmx_daemon.contract.requests import MEMORY_ONLY, Chat, Generate, ImagePart, TextPart, ToolChoice
 from lmx_daemon.http.context import RequestContext
@@ -268,6 +269,12 @@ def test_prompt_that_must_not_be_written_to_disk_has_a_separate_namespace() -> N
 
     assert namespace(b"") == namespace(b', "cache_on_disk": true') == ""
     assert namespace(b', "cache_on_disk": false, "cache_namespace": "team"') == MEMORY_ONLY + "team"
+
+
+def test_prompts_of_a_completion_have_the_constraint_of_the_request() -> None:
+    body = decode(b'{"model": "m", "prompt": ["x", "y"], "guided_choice": ["a", "b"]}', CompletionBody)
+    expected = TextChoice(choices=("a", "b"), param="guided_choice")
+    assert [asked.constraint for asked in completion_requests(body, CONTEXT)] == [expected] * 2
 
 
 class TestImages:
