@@ -183,6 +183,8 @@ class ResidencyScheduler:
         for resident in self._residents:
             if resident.starting:
                 self.loads.cancel(resident)
+            else:
+                resident.process_dismissed = True  # all processes are asked to leave: their end is no crash
 
     # ---- events of workers and files ----
 

@@ -670,6 +670,13 @@ class TestDrain:
         wide.loop.settle()
         assert wide.states() == {} and len(wide.workers) == 1
 
+    def test_a_worker_that_ends_with_the_daemon_is_no_incident(self, wide: Floor) -> None:
+        worker = wide.loaded("a")
+        wide.scheduler.on_close()
+        worker.end()
+        wide.loop.settle()
+        assert wide.states() == {} and wide.incidents() == []
+
 
 class TestMemory:
     def test_the_last_use_of_a_model_is_the_end_of_its_last_reader(self, floor: Floor) -> None:
