@@ -50,7 +50,7 @@ def test_lines_are_filtered(conditions: LogFilter, expected: list[str]) -> None:
 
 
 def test_a_wrong_expression_is_refused() -> None:
-    with pytest.raises(RequestError, match="no regular expression"):
+    with pytest.raises(RequestError, match="not a regular expression"):
         LogFilter(grep="(").keep()
 
 

@@ -53,7 +53,9 @@ async def ask(
     A given `answer` receives each part as it arrives.
     """
     content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-    named = {"host": "localhost"} | ({"content-type": "application/json"} if content else {})
+    named = {"host": "localhost"}
+    if content:
+        named |= {"content-type": "application/json", "content-length": str(len(content))}
     named |= {name.replace("_", "-"): value for name, value in headers.items()}
     answer, complete, unread = answer or Answer(), asyncio.Event(), [content]
 

@@ -151,8 +151,9 @@ class TestAnswers:
             assert answer.status == status
             check_answer(described, "post", "/v1/chat/completions", answer)
 
-    async def test_cancellation_without_a_media_type_matches(self, described: dict[str, Any]) -> None:
-        answer = await ask(public_app_over(FakePool(lambda _: [])), "POST", "/v1/responses/r/cancel")
+    async def test_cancellation_of_a_wrong_media_type_matches(self, described: dict[str, Any]) -> None:
+        app = public_app_over(FakePool(lambda _: []))
+        answer = await ask(app, "POST", "/v1/responses/r/cancel", b"now", content_type="text/plain")
         assert answer.status == 415
         check_answer(described, "post", "/v1/responses/{response_id}/cancel", answer)
 

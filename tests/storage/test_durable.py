@@ -9,6 +9,7 @@ BARRIER = "lmx_daemon/storage/durable.py"
 NOT_DURABLE = {
     ("lmx_cli/commands/measurements/bench.py", "write_text"): "a picture that the user exports",
     ("lmx_cli/config_editor.py", "write_bytes"): "a temporary copy for the editor",
+    ("lmx_tui/screens/chat/editor.py", "write_text"): "a temporary copy for the editor",
 }
 """Direct writes that need no durability, with their reasons."""
 

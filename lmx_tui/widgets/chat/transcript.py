@@ -1,5 +1,6 @@
 """Transcript: the turns of a chat, one view for each part. It follows the end until the reader scrolls up."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -76,6 +77,8 @@ class Transcript(VerticalScroll):
         self._drawn: list[str] = []
         """Ids of the messages in their order."""
         self._cursor: str | None = None
+        self._drawing = asyncio.Lock()
+        """Lock for the children: updates and keys draw from different tasks, and each waits for its widgets."""
 
     @property
     def scroll_offset(self) -> Offset:
@@ -95,9 +98,10 @@ class Transcript(VerticalScroll):
 
     async def show_empty(self, words: Text) -> None:
         """Remove all turns and show `words`."""
-        self._views, self._drawn, self._cursor = {}, [], None
-        await self.remove_children()
-        await self.mount(Static(words, classes="empty", markup=False))
+        async with self._drawing:
+            self._views, self._drawn, self._cursor = {}, [], None
+            await self.remove_children()
+            await self.mount(Static(words, classes="empty", markup=False))
 
     def update_empty(self, words: Text) -> None:
         """Change the text of an empty chat."""
@@ -107,6 +111,10 @@ class Transcript(VerticalScroll):
 
     async def show_branch(self, turns: Sequence[DrawnMessage]) -> None:
         """Draw the messages of a branch. Views of messages that are drawn already stay."""
+        async with self._drawing:
+            await self._show_branch(turns)
+
+    async def _show_branch(self, turns: Sequence[DrawnMessage]) -> None:
         kept = 0
         for turn, name in zip(turns, self._drawn, strict=False):
             if turn.message.id != name or not _fits(self._views[name], turn):

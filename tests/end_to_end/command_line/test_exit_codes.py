@@ -81,6 +81,7 @@ UNKNOWN_NAMES = {
     "preset rm nosuch --yes": "not_found",
     "preset show nosuch": "not_found",
     "requests export nosuch": "not_found",
+    "requests replay nosuch": "",
     "requests show nosuch": "request_not_found",
     "rm nosuch --yes": "model_not_found",
     "show nosuch": "model_not_found",

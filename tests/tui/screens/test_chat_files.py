@@ -78,7 +78,7 @@ async def test_export_is_written_with_its_path_shown(make_app: Make, client: Fak
     async with running(make_app()) as pilot:
         await answered(pilot, "why", "Hello from")
         await ask(pilot, "/export talk.md")
-        await shown(pilot, "written to /")
+        await shown(pilot, "written to")
         assert "Hello from **lmx**." in (folder / "talk.md").read_text()
         await ask(pilot, "/export talk.json")
         await until(pilot, (folder / "talk.json").exists, SECONDS)
@@ -101,7 +101,7 @@ async def test_existing_file_is_replaced_only_after_a_question(
         await ask(pilot, "/export talk.md")
         await shown(pilot, "Replace this file?")
         await pilot.press("R")
-        await shown(pilot, "written to /")
+        await shown(pilot, "written to")
         assert "Hello from **lmx**." in (folder / "talk.md").read_text()
 
 

@@ -7,6 +7,7 @@ from lmx_daemon.contract.errors import OutOfMemoryError
 from lmx_daemon.contract.models import Incident
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.incidents import IncidentsDialog
+from lmx_tui.screens.load_sheet import LoadSheet
 from tests.fake_client import FakeClient
 from tests.screen_states import NOW, QWEN, busy_snapshot, quiet_snapshot, status
 from tests.tui.conftest import running, screen_text, settled, until
@@ -69,6 +70,8 @@ async def test_failed_load_of_this_app_is_not_reported_twice(make_app: Make, cli
     client.show(quiet_snapshot())
     client.error = OutOfMemoryError("lmx/guide does not fit", hint="unload others")
     async with running(make_app()) as pilot:
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, LoadSheet))
         await pilot.press("enter")
         await until(pilot, lambda: "lmx/guide does not fit" in screen_text(pilot.app))
         failed = crash("lmx/guide", kind="load failed", message="lmx/guide does not fit")

@@ -80,9 +80,9 @@ async def test_keymap_editor_names_a_clash_and_applies_at_once(make_app: Make, c
         await until(pilot, lambda: isinstance(app.screen, KeyDialog))
         await pilot.press("f3")
         await until(pilot, lambda: "f3 is the key of app.chat" in screen_text(app))
-        await pilot.press("f12")
-        await until(pilot, lambda: sets(client) == [("tui.keymap", {"models.unload": "X", "app.monitor": "f12"})])
-        await pilot.press("f12")
+        await pilot.press("f11")
+        await until(pilot, lambda: sets(client) == [("tui.keymap", {"models.unload": "X", "app.monitor": "f11"})])
+        await pilot.press("f11")
         await until(pilot, lambda: app.current_mode == "monitor")
 
 
