@@ -84,7 +84,7 @@ class HubDialog(Dialog[PullRequested | None]):
         )
 
     def _came(self, answer: Offers) -> None:
-        if not self.is_mounted:
+        if not self.query(Table):  # the dialog is closing
             return
         offers = [offer for offer in answer.offers if self._query.matches(facts_of_offer(offer))]
         self._offers = {offer.id: offer for offer in offers}
@@ -96,7 +96,7 @@ class HubDialog(Dialog[PullRequested | None]):
         self._note(answer.note or "")
 
     def _failed(self, error: ErrorBody) -> None:
-        if self.is_mounted:
+        if self.query(Table):
             self._note(f"{error.message}. {error.hint or ''}")
 
     @on(DataTable.RowHighlighted)

@@ -52,14 +52,14 @@ class PullSheet(Dialog[PullRequested | None]):
         self.query_one(Table).show(offer_rows(offers, self.app.theme_variables))
 
     def _came(self, answer: Offers) -> None:
-        if not self.is_mounted:
+        if not self.query(Table):  # the sheet is closing
             return
         self._show(siblings(self._offer, answer.offers))
         self.query_one(Table).select(self._offer.id)
         self._note_selected()
 
     def _failed(self, error: ErrorBody) -> None:
-        if self.is_mounted:
+        if self.query(Table):
             self._note(f"{error.message}. {error.hint or ''}")
 
     @on(DataTable.RowHighlighted)

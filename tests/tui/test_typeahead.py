@@ -5,6 +5,7 @@ from collections.abc import Callable
 from textual.events import Key
 
 from lmx_tui.app import LmxApp
+from lmx_tui.screens.pull_sheet import PullSheet
 from lmx_tui.widgets.chat.prompt import PromptInput
 from tests.fake_client import FakeClient
 from tests.tui.conftest import running, until
@@ -34,10 +35,14 @@ async def test_keys_typed_while_a_screen_opens_reach_it_in_order(make_app: Make,
     async with running(make_app()) as pilot:
         type_at_once(pilot.app, "f3", "ctrl+p", *"load lmx", "escape", "f2")
         await until(pilot, lambda: pilot.app.current_mode == "models" and len(pilot.app.screen_stack) == 1)
-        type_at_once(pilot.app, "p", *"one", "/", *"two", "enter", "enter")
-        await until(pilot, lambda: pulled(client) == ["one/two"])
-        type_at_once(pilot.app, *"p1/2", "enter", "enter", "p", "escape", *"p5/6", "enter", "enter")
-        await until(pilot, lambda: pulled(client) == ["one/two", "1/2", "5/6"])
+        type_at_once(pilot.app, "p", *"one", "/", *"two", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PullSheet))
+        await pilot.press("enter")
+        await until(pilot, lambda: pulled(client) == ["one/two"] and len(pilot.app.screen_stack) == 1)
+        type_at_once(pilot.app, "p", "escape", *"p5/6", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PullSheet))
+        await pilot.press("enter")
+        await until(pilot, lambda: pulled(client) == ["one/two", "5/6"] and len(pilot.app.screen_stack) == 1)
         type_at_once(pilot.app, "f2", "c", *"px")
         await until(pilot, lambda: pilot.app.current_mode == "chat")
         await until(pilot, lambda: pilot.app.screen.query_one(PromptInput).text == "px")
