@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import msgspec
 
 from lmx_cli.chat.wrapping import WordWrap
-from lmx_cli.layout import GAP, cells, elided, filled, fitted, progress_line
+from lmx_cli.text.layout import GAP, cells, elided, filled, fitted, progress_line
 from lmx_daemon.contract.errors import LmxError, UsageError
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from lmx_daemon.chats.answers import RoutedModels
 from lmx_daemon.chats.chats import Chats
-from lmx_daemon.chats.store import ChatStore
+from lmx_daemon.chats.store.store import ChatStore
 from lmx_daemon.chats.title_maker import TitleMaker
 from lmx_daemon.contract.admin.library import Fit
 from lmx_daemon.contract.models import InstanceState
@@ -30,7 +30,7 @@ from lmx_daemon.monitor.snapshot import Monitor
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.observation import Observation
 from lmx_daemon.power.awake import Awake
-from lmx_daemon.residency.decisions.placement import Decision, Fits, Refused, Waits
+from lmx_daemon.residency.decisions.loading.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.pool import Pool
@@ -43,10 +43,10 @@ from lmx_daemon.router.preset_files import PresetFiles
 from lmx_daemon.router.router import Router
 from lmx_daemon.router.saved_aliases import SavedAliases
 from lmx_daemon.settings.live_config import LiveConfig
-from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_daemon.settings.source import SettingsSource
+from lmx_daemon.settings.values.memory_limit import MemoryLimit
 from lmx_daemon.storage.keys import KeyStore
 
 LOADS: tuple[InstanceState, ...] = ("starting", "loading")

@@ -23,24 +23,24 @@ from lmx_daemon.contract.version import VERSION
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_tui import keys, messages
-from lmx_tui.ascii import AsciiFilter
-from lmx_tui.chat_after_pull import ChatAfterPull
 from lmx_tui.choices import ChoicesFile, changed
-from lmx_tui.crash import crash_report
-from lmx_tui.feed import RETRY_SECONDS, Feed, Starter
+from lmx_tui.daemon.chat_after_pull import ChatAfterPull
+from lmx_tui.daemon.feed import RETRY_SECONDS, Feed, Starter
 from lmx_tui.keymap import faults
 from lmx_tui.messages import View
 from lmx_tui.notices import notices
 from lmx_tui.palette import commands
 from lmx_tui.screens.chat.screen import ChatScreen
-from lmx_tui.screens.dialogs import TOP, GoDialog
-from lmx_tui.screens.help import HelpDialog, keys_shown
-from lmx_tui.screens.logs import LogsScreen
-from lmx_tui.screens.models import ModelsScreen
+from lmx_tui.screens.dialogs.help import HelpDialog, keys_shown
+from lmx_tui.screens.dialogs.questions import TOP, GoDialog
+from lmx_tui.screens.logs.logs import LogsScreen
+from lmx_tui.screens.models.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
 from lmx_tui.screens.page import Page
 from lmx_tui.screens.settings import SettingsScreen
-from lmx_tui.signals import SignalHandler, end_on_signals
+from lmx_tui.terminal.ascii import AsciiFilter
+from lmx_tui.terminal.crash import crash_report
+from lmx_tui.terminal.signals import SignalHandler, end_on_signals
 from lmx_tui.theme import AUTO, DEFAULT
 from lmx_tui.themed_app import ThemedApp
 

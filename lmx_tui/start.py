@@ -14,11 +14,11 @@ from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_tui.app import LmxApp
-from lmx_tui.ascii import has_utf8
-from lmx_tui.feed import Starter
+from lmx_tui.daemon.feed import Starter
 from lmx_tui.formatting import clean
-from lmx_tui.signals import end_at_once_on_signals
-from lmx_tui.terminal import has_dark_background
+from lmx_tui.terminal.ascii import has_utf8
+from lmx_tui.terminal.signals import end_at_once_on_signals
+from lmx_tui.terminal.terminal import has_dark_background
 from lmx_tui.theme import AUTO, DEFAULT, load_themes, suiting
 
 

@@ -8,8 +8,8 @@ from textual.driver import Driver
 from lmx_daemon.client.client import Client
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui import messages
-from lmx_tui.daemon_app import DaemonApp
-from lmx_tui.screens.dialogs import Pick
+from lmx_tui.daemon.daemon_app import DaemonApp
+from lmx_tui.screens.dialogs.questions import Pick
 from lmx_tui.theme import AUTO, DEFAULT, LIGHT_DEFAULT, for_rich, load_themes, selection_colors, survive
 
 

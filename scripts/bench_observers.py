@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from lmx_cli.bench.wire import Address, Exchange
 from lmx_daemon.contract.admin.snapshot import RequestRow
-from lmx_daemon.contract.events import Timings
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.events import Timings
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.history.history import MAX_WAITING, History
 from lmx_daemon.history.store import HistoryStore
 from lmx_daemon.monitor.metrics.request_metrics import RequestMetrics

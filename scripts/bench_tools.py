@@ -15,7 +15,7 @@ from lean_client import LeanClient
 from mlx_lm.tokenizer_utils import load as load_tokenizer
 
 from lmx_cli.bench.prompts import words
-from lmx_daemon.contract.requests import Chat, Message, TextPart, Tool
+from lmx_daemon.contract.generation.requests import Chat, Message, TextPart, Tool
 from lmx_daemon.engines.mlx.text.prompts.encoded_heads import KEPT
 from lmx_daemon.engines.mlx.text.prompts.prompt import PromptBuilder
 from lmx_daemon.worker.template_child import TemplateChild

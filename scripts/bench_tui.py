@@ -43,8 +43,8 @@ def child(rate: int, old: int, hertz: float) -> None:  # long: the scripted clie
     The first request is answered with `old` tokens at once.
     """
     from lmx_daemon.contract.admin.snapshot import Series, Snapshot
-    from lmx_daemon.contract.events import Delta, Event, Started
-    from lmx_daemon.contract.requests import Generate, Request
+    from lmx_daemon.contract.generation.events import Delta, Event, Started
+    from lmx_daemon.contract.generation.requests import Generate, Request
     from lmx_daemon.settings.schema import Settings
     from lmx_tui.app import LmxApp
     from tests.fake_client import FakeClient

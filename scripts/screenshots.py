@@ -23,8 +23,8 @@ from lmx_daemon.client.client import Client
 from lmx_daemon.client.spawn import start_daemon
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.generation.requests import Chat, Generate, Message, Sampling, TextPart
 from lmx_daemon.contract.models import GUIDE
-from lmx_daemon.contract.requests import Chat, Generate, Message, Sampling, TextPart
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_tui.app import LmxApp

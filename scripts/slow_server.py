@@ -11,7 +11,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started, Usage
+from lmx_daemon.contract.generation.events import Delta, Ending, Event, Finished, Started, Usage
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.worker.messages import Cancel, EngineKind, Load, Submit, ToWorker
 from lmx_daemon.http.server.connections import ConnectionLimit

@@ -10,10 +10,10 @@ from typing import Any
 
 from lmx_daemon.chats.answers import AnswerReading
 from lmx_daemon.chats.chats import Chats
-from lmx_daemon.chats.store import ChatStore
+from lmx_daemon.chats.store.store import ChatStore
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Event, Failed
-from lmx_daemon.contract.requests import Generate
+from lmx_daemon.contract.generation.events import Event, Failed
+from lmx_daemon.contract.generation.requests import Generate
 from tests.chats.scripted_models import ScriptedReading
 from tests.screen_states import NOW
 

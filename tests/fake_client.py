@@ -44,10 +44,10 @@ from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.admin.snapshot import LogLine, Snapshot
 from lmx_daemon.contract.errors import DaemonUnreachableError, LmxError, NotFoundError
-from lmx_daemon.contract.events import Event
+from lmx_daemon.contract.generation.events import Event
+from lmx_daemon.contract.generation.preset import PresetChange, PresetRow
+from lmx_daemon.contract.generation.requests import Generate, Request, Text
 from lmx_daemon.contract.models import Instance, Verdict
-from lmx_daemon.contract.preset import PresetChange, PresetRow
-from lmx_daemon.contract.requests import Generate, Request, Text
 from lmx_daemon.router.defaults import defaults_of
 from lmx_daemon.settings.schema import ModelSettings
 from tests.fake_chats import FakeChats

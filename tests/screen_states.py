@@ -6,7 +6,7 @@ from typing import Any
 from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.admin.snapshot import Health, HostMemory, RequestRow, Series, Snapshot, Status
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started, Timings, ToolCallDelta, Usage
+from lmx_daemon.contract.generation.events import Delta, Ending, Event, Finished, Started, Timings, ToolCallDelta, Usage
 from lmx_daemon.contract.models import Incident, Instance, Model
 from lmx_daemon.contract.worker.messages import Capabilities, MemoryUse
 

@@ -2,7 +2,7 @@
 
 from lmx_daemon.contract.admin.config import ConfigRow
 from lmx_daemon.contract.admin.keys import ApiKey
-from lmx_daemon.contract.preset import Preset, PresetRow, PresetSampling
+from lmx_daemon.contract.generation.preset import Preset, PresetRow, PresetSampling
 from tests.screen_states import NOW, QWEN
 
 CONFIG = (

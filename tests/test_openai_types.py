@@ -9,8 +9,8 @@ from jsonschema import ValidationError as SchemaError
 from pydantic import ValidationError as TypesError
 
 from lmx_daemon.contract.errors import WorkerError
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, TokenLogprob, ToolCallDelta
-from lmx_daemon.http.dialects.openai_chat.completion_encoder import CompletionEncoder
+from lmx_daemon.contract.generation.events import Delta, Ending, Event, Finished, TokenLogprob, ToolCallDelta
+from lmx_daemon.http.dialects.openai_chat.completions.completion_encoder import CompletionEncoder
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder
 from tests.openai_types import SCHEMAS, TYPES, check, check_stream, validator
 

@@ -9,7 +9,7 @@ from typing import Any
 from lmx_daemon.client.conversation import Turn
 from lmx_daemon.client.image_files import image_type
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import ImagePart
+from lmx_daemon.contract.generation.requests import ImagePart
 from lmx_daemon.contract.units import size
 from lmx_daemon.storage.durable import read_regular, write_file
 from lmx_daemon.storage.failed_write import failed_write

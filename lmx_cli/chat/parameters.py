@@ -7,7 +7,7 @@ import msgspec
 
 from lmx_daemon.contract.errors import UsageError
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.requests import Sampling
+from lmx_daemon.contract.generation.requests import Sampling
 
 THINKING = {"on": True, "off": False, "true": True, "false": False}
 LEFT_OUT = ("logit_bias",)

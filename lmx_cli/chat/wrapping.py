@@ -1,6 +1,6 @@
 """Answers on a terminal, cut between words while they stream. Pure."""
 
-from lmx_cli.layout import cells
+from lmx_cli.text.layout import cells
 
 FENCE = "```"
 

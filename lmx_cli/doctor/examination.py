@@ -38,7 +38,7 @@ import importlib.metadata, json, os, sys
 from lmx_daemon.memory.host import Host
 from lmx_daemon.residency.workers.environment import find_openblas
 from lmx_daemon.settings.layers import read_settings
-from lmx_daemon.settings.memory_limit import MemoryLimit
+from lmx_daemon.settings.values.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import ServerSettings, Settings
 from lmx_daemon.storage.certificates import certificate_files, read_certificate

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lmx_daemon.contract.errors import LmxError, error_from
-from lmx_daemon.contract.events import Delta, Event, Failed, Finished, Started, TokenLogprob
+from lmx_daemon.contract.generation.events import Delta, Event, Failed, Finished, Started, TokenLogprob
 
 MAX_ROUNDING = 0.15
 """Largest difference of a token's probability that the rounding of 16-bit floats explains.
@@ -61,7 +61,7 @@ class Comparison:
 
     @property
     def sound(self) -> bool:
-        """Whether all answers are equal, or differ by rounding only."""
+        """Return whether all answers are equal, or differ by rounding only."""
         return self.equal == self.answers or self.rounding <= MAX_ROUNDING
 
 

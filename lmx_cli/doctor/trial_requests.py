@@ -11,9 +11,9 @@ from lmx_cli.bench.prompts import words
 from lmx_cli.doctor.trial_answers import TrialAnswer
 from lmx_daemon.client.client import Client
 from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.generation.requests import Generate, Prompt, Sampling, Text
 from lmx_daemon.contract.models import Instance, Model
-from lmx_daemon.contract.requests import Generate, Prompt, Sampling, Text
-from lmx_daemon.storage.reading import read_object
+from lmx_daemon.storage.foreign.reading import read_object
 
 LIKELY = 5
 """Number of likely tokens that are compared at each position."""

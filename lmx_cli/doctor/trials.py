@@ -30,8 +30,8 @@ from lmx_cli.doctor.trial_requests import POLL_SECONDS, TrialModel, text_of, wai
 from lmx_daemon.client.client import Client
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.generation.requests import Text, Tokens
 from lmx_daemon.contract.models import Instance
-from lmx_daemon.contract.requests import Text, Tokens
 from lmx_daemon.contract.units import size
 from lmx_daemon.settings.paths import Home
 

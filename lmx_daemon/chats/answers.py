@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from lmx_daemon.chats.growing import GrowingMessage
-from lmx_daemon.chats.store import ChatStore
+from lmx_daemon.chats.store.store import ChatStore
 from lmx_daemon.chats.watchers import Watchers
 from lmx_daemon.contract.errors import DiskError, ErrorBody, LmxError
-from lmx_daemon.contract.events import Event, Failed
-from lmx_daemon.contract.requests import Generate
+from lmx_daemon.contract.generation.events import Event, Failed
+from lmx_daemon.contract.generation.requests import Generate
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.router.router import Router
 
@@ -25,7 +25,7 @@ class AnswerReading(Protocol):
 
     @property
     def read(self) -> bool:
-        """Whether the terminal event has been read."""
+        """Return whether the terminal event has been read."""
 
     async def take(self, patience: float | None = None) -> list[Event]:
         """Return the events that have arrived; [] if none arrives within `patience` seconds."""

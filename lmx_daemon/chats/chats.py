@@ -8,13 +8,13 @@ from functools import partial
 import msgspec
 
 from lmx_daemon.chats.answers import ChatAnswers, Models
+from lmx_daemon.chats.exchange.importing import import_chats
 from lmx_daemon.chats.forks import copy_branch
 from lmx_daemon.chats.growing import GrowingMessage
-from lmx_daemon.chats.importing import import_chats
 from lmx_daemon.chats.named import known, model_of, new_answer, new_message, new_request_id, parent_of, without_contents
 from lmx_daemon.chats.prompt import request_for
-from lmx_daemon.chats.reading import ChatReads
-from lmx_daemon.chats.store import ChatStore, new_id
+from lmx_daemon.chats.store.reading import ChatReads
+from lmx_daemon.chats.store.store import ChatStore, new_id
 from lmx_daemon.chats.watchers import Watchers
 from lmx_daemon.contract.admin.chat_import import ChatImport, ChatsImported
 from lmx_daemon.contract.admin.chat_tree import below, path_to

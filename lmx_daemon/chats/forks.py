@@ -2,7 +2,7 @@
 
 import msgspec
 
-from lmx_daemon.chats.store import ChatStore, new_id
+from lmx_daemon.chats.store.store import ChatStore, new_id
 from lmx_daemon.contract.admin.chats import ChatCreate, ChatRow, StoredMessage
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import msgspec
 
 from lmx_daemon.contract.admin.chats import Figures, MessageState, StoredMessage
-from lmx_daemon.contract.chat_answer import ChatAnswer
-from lmx_daemon.contract.events import Event, Loading, Prefill, Queued, Started
-from lmx_daemon.contract.requests import ToolCall
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer
+from lmx_daemon.contract.generation.events import Event, Loading, Prefill, Queued, Started
+from lmx_daemon.contract.generation.requests import ToolCall
 
 STATES: dict[str, MessageState] = {"done": "done", "stopped": "stopped", "failed": "failed"}
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from lmx_daemon.chats.store import new_id
+from lmx_daemon.chats.store.store import new_id
 from lmx_daemon.contract.admin.chats import ChatDetail, NewMessage, StoredMessage
 from lmx_daemon.contract.errors import NotFoundError, RequestError
 

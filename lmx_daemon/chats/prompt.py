@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from lmx_daemon.contract.admin.chats import Attachment, ChatSettings, StoredMessage
-from lmx_daemon.contract.requests import Chat, Generate, ImagePart, Message, Part, TextPart
+from lmx_daemon.contract.generation.requests import Chat, Generate, ImagePart, Message, Part, TextPart
 
 ROUTE = "/admin/chats"
 Files = Mapping[str, tuple[Attachment, ...]]

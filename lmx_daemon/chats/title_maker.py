@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from lmx_daemon.chats.answers import Models
 from lmx_daemon.chats.chats import Chats
-from lmx_daemon.chats.store import new_id
+from lmx_daemon.chats.store.store import new_id
 from lmx_daemon.chats.titles import can_title, title_from, title_request
 from lmx_daemon.contract.admin.chats import ChatChange
-from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer
 
 LOOK_SECONDS = 3.0
 """Interval of the looks. Two in a row without any request are idle."""

@@ -4,8 +4,8 @@ import re
 
 from lmx_daemon.contract.admin.chat_tree import path_to
 from lmx_daemon.contract.admin.chats import ChatDetail
+from lmx_daemon.contract.generation.requests import MEMORY_ONLY, Chat, Generate, Message, Sampling, TextPart
 from lmx_daemon.contract.models import GUIDE
-from lmx_daemon.contract.requests import MEMORY_ONLY, Chat, Generate, Message, Sampling, TextPart
 
 MAX_TOKENS = 24
 QUOTED = 1500

@@ -3,7 +3,7 @@
 import asyncio
 
 from lmx_daemon.contract.admin.chats import ChatDetail, ChatRow, ChatUpdate, StoredMessage
-from lmx_daemon.contract.events import Event
+from lmx_daemon.contract.generation.events import Event
 
 MAX_WAITING = 20_000
 """Number of updates and events that may wait for a reader. A reader that is further behind has stopped reading."""

@@ -23,9 +23,9 @@ from lmx_daemon.contract.admin.pulls import Download, LimitState, MovePull, Pull
 from lmx_daemon.contract.admin.revisions import with_unchanged
 from lmx_daemon.contract.admin.snapshot import Health, HostMemory, LogLine, RequestRow, Snapshot, Status
 from lmx_daemon.contract.errors import error_from
-from lmx_daemon.contract.events import Event
+from lmx_daemon.contract.generation.events import Event
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.contract.models import Instance, Model, Verdict
-from lmx_daemon.contract.requests import Request
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.benchmark import Report
 

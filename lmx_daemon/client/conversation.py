@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lmx_daemon.contract.admin.snapshot import Snapshot
-from lmx_daemon.contract.chat_answer import ChatAnswer
-from lmx_daemon.contract.events import Delta, Event, Started
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer
+from lmx_daemon.contract.generation.events import Delta, Event, Started
+from lmx_daemon.contract.generation.requests import Chat, Generate, ImagePart, Message, Sampling, TextPart
 from lmx_daemon.contract.models import GUIDE, Instance, Model
-from lmx_daemon.contract.requests import Chat, Generate, ImagePart, Message, Sampling, TextPart
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Turn:
 
     @property
     def unanswered(self) -> bool:
-        """Whether the answer ended without content.
+        """Return whether the answer ended without content.
 
         Such a turn is left out of later requests: a prompt that was too long would make the next request fail too, and
         many chat templates reject two user messages in a row.

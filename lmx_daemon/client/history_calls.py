@@ -4,7 +4,7 @@ from urllib.parse import urlencode
 
 from lmx_daemon.client.connection import AdminConnection
 from lmx_daemon.contract.admin.history import Grouping, HistoryExport, RecordedRequest, RequestRecord, RequestTotals
-from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.generation.requests import Request
 
 
 class HistoryCalls(AdminConnection):

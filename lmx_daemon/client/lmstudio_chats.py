@@ -12,7 +12,7 @@ import msgspec
 
 from lmx_daemon.contract.admin.chat_import import ImportedChat, ImportedMessage
 from lmx_daemon.contract.admin.chats import MAX_TEXT, MAX_TITLE, ChatRole, ChatSettings, Figures
-from lmx_daemon.contract.requests import Sampling, ToolCall
+from lmx_daemon.contract.generation.requests import Sampling, ToolCall
 from lmx_daemon.contract.text import valid_text
 
 SUFFIX = ".conversation.json"

@@ -5,8 +5,8 @@ from urllib.parse import quote, urlencode
 from lmx_daemon.client.connection import AdminConnection
 from lmx_daemon.contract.admin.defaults import RequestDefaults
 from lmx_daemon.contract.admin.names import AliasChange, AliasName, AliasRow
+from lmx_daemon.contract.generation.preset import PresetChange, PresetImport, PresetImported, PresetName, PresetRow
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.preset import PresetChange, PresetImport, PresetImported, PresetName, PresetRow
 
 
 class RouterCalls(AdminConnection):

@@ -6,8 +6,8 @@ An observer never affects a request: it returns nothing, and one that raises is 
 from typing import Protocol
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
-from lmx_daemon.contract.events import Event, Started
-from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.generation.events import Event, Started
+from lmx_daemon.contract.generation.requests import Request
 
 
 class RequestObserver(Protocol):

@@ -4,7 +4,7 @@ The levels are nested because only the tenant is verified: a client that invents
 tenant's share, and takes nothing from other tenants.
 """
 
-from lmx_daemon.contract.requests import Computation, Request
+from lmx_daemon.contract.generation.requests import Computation, Request
 
 Share = tuple[str, ...]
 """Tenant; tenant and client program; or tenant, client program and user."""

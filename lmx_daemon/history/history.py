@@ -20,8 +20,8 @@ from lmx_daemon.contract.admin.history import Grouping, RequestRecord, RequestTo
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.allowance import Allowance
 from lmx_daemon.contract.errors import DiskError, RequestNotFoundError
-from lmx_daemon.contract.events import Event, Started
-from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.generation.events import Event, Started
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.history.records import record_of
 from lmx_daemon.history.store import Criteria, HistoryStore, Written
 from lmx_daemon.settings.sections.history import HistorySettings

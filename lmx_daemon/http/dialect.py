@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from litestar.handlers import HTTPRouteHandler
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Event, Loading, Prefill, Queued
+from lmx_daemon.contract.generation.events import Event, Loading, Prefill, Queued
 from lmx_daemon.http.operation import Operation
 
 ProgressEvent = Loading | Queued | Prefill
@@ -64,7 +64,7 @@ class Dialect(Protocol):
 
     @property
     def any_body_type(self) -> bool:
-        """Whether bodies are JSON whatever their Content-Type. Browsers are refused by their Origin in any case."""
+        """Return whether bodies are JSON whatever their Content-Type. The check of Origin refuses browsers."""
 
     def progress(self, event: ProgressEvent) -> bytes:
         """Return bytes that clients ignore and that report `event`; b"" if the form has none."""

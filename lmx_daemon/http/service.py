@@ -11,9 +11,9 @@ from litestar.di import NamedDependency
 
 from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.contract.errors import CancelledError, LmxError, UnsupportedError, error_from
-from lmx_daemon.contract.events import Counted, Decided, Event, Failed
+from lmx_daemon.contract.generation.events import Counted, Decided, Event, Failed
+from lmx_daemon.contract.generation.requests import Count, Decide, Generate, Request
 from lmx_daemon.contract.models import Instance, Model
-from lmx_daemon.contract.requests import Count, Decide, Generate, Request
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder
 from lmx_daemon.http.images.remote import RemoteImages, remote_images
@@ -25,7 +25,7 @@ from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.router.route import Route
 from lmx_daemon.router.router import Router
-from lmx_daemon.settings.aliases import is_pattern
+from lmx_daemon.settings.values.aliases import is_pattern
 
 B = TypeVar("B")
 R = TypeVar("R")

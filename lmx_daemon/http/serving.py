@@ -13,8 +13,8 @@ from litestar import Response
 from litestar.response import Stream
 
 from lmx_daemon.contract.errors import CancelledError, error_from
-from lmx_daemon.contract.events import Event, Failed, Finished, Loading, Prefill, Queued
-from lmx_daemon.contract.requests import Generate
+from lmx_daemon.contract.generation.events import Event, Failed, Finished, Loading, Prefill, Queued
+from lmx_daemon.contract.generation.requests import Generate
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder, Dialect
 from lmx_daemon.residency.pool import Pool
@@ -34,7 +34,7 @@ class Reading(Protocol):
 
     @property
     def read(self) -> bool:
-        """Whether the terminal event has been read."""
+        """Return whether the terminal event has been read."""
 
     async def take(self, patience: float | None = None) -> list[Event]:
         """Return the events that have arrived; [] if none arrives within `patience` seconds."""

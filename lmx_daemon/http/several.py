@@ -6,8 +6,8 @@ from typing import Protocol
 
 import msgspec
 
-from lmx_daemon.contract.events import Delta, Event, Failed, Finished, PromptTokens, Usage
-from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.generation.events import Delta, Event, Failed, Finished, PromptTokens, Usage
+from lmx_daemon.contract.generation.requests import Generate, Request
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import DiskError, NotFoundError
-from lmx_daemon.contract.requests import Message
+from lmx_daemon.contract.generation.requests import Message
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.monitor.logs import log
 from lmx_daemon.storage.answers import AnswerStore, StoredAnswer

@@ -43,7 +43,7 @@ from lmx_daemon.library.verify.verifier import Verifier, file_rows
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import LibrarySettings
 from lmx_daemon.storage.durable import sweep_temporary
-from lmx_daemon.storage.reading import read_object
+from lmx_daemon.storage.foreign.reading import read_object
 
 LOOK_SECONDS = 1.0
 """Interval at which `look` must be called."""

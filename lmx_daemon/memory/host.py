@@ -11,7 +11,7 @@ from lmx_daemon.memory.budget import MemoryBudget, Pressure, ProcessUse
 from lmx_daemon.memory.oom_kills import OomKills
 from lmx_daemon.memory.pressure import system_pressure
 from lmx_daemon.memory.processes import Processes, system_processes
-from lmx_daemon.settings.memory_limit import MemoryLimit
+from lmx_daemon.settings.values.memory_limit import MemoryLimit
 
 CAP_SHARE = 0.9
 MEMBERSHIP = Path("/proc/self/cgroup")

@@ -11,7 +11,7 @@ from typing import Any
 
 from lmx_daemon.contract.worker.cache_shape import Basis
 from lmx_daemon.memory.architectures import language_part
-from lmx_daemon.storage.reading import read_object, read_tensors
+from lmx_daemon.storage.foreign.reading import read_object, read_tensors
 
 LENGTH_KEYS = ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions")
 NOT_LOADED = frozenset(

@@ -6,8 +6,8 @@ from typing import Any
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.allowance import Allowance
-from lmx_daemon.contract.events import Event, Started
-from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.generation.events import Event, Started
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.monitor.logs import log
 
 MAX_REFUSED = 20

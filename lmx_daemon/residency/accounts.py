@@ -12,9 +12,9 @@ from lmx_daemon.contract.worker.messages import EngineKind, Hello, Loaded
 from lmx_daemon.memory.budget import MemoryBudget, ProcessUse
 from lmx_daemon.memory.need import Demand, Device, Measured, process_bytes
 from lmx_daemon.memory.oom_kills import OomKills
-from lmx_daemon.residency.decisions.placement import Decision, excess, grants, place
+from lmx_daemon.residency.decisions.loading.placement import Decision, excess, grants, place
+from lmx_daemon.residency.decisions.loading.refusal import smaller_demand
 from lmx_daemon.residency.decisions.plan import reduced
-from lmx_daemon.residency.decisions.refusal import smaller_demand
 from lmx_daemon.residency.decisions.resident import Resident
 from lmx_daemon.residency.decisions.residents import Residents
 from lmx_daemon.residency.measured import Measurements

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Event
+from lmx_daemon.contract.generation.events import Event
 from lmx_daemon.contract.models import IncidentKind, Model
 from lmx_daemon.contract.worker.messages import Heartbeat, Hello, Loaded, LoadProgress, MemoryUse, ToWorker
 from lmx_daemon.memory.shape import ModelShape
@@ -30,7 +30,7 @@ class Process(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether the process has not ended."""
+        """Return whether the process has not ended."""
 
     def beat(self) -> Beat:
         """Return what is known of its progress."""

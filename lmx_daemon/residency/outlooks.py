@@ -5,15 +5,15 @@ from functools import partial
 from pathlib import Path
 
 from lmx_daemon.contract.errors import BusyError, LmxError
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.requests import Request
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import ModelShape, read_shape
 from lmx_daemon.residency.accounts import Accounts
 from lmx_daemon.residency.decisions import own_settings
-from lmx_daemon.residency.decisions.loads import Loads
+from lmx_daemon.residency.decisions.loading.loads import Loads
+from lmx_daemon.residency.decisions.loading.placement import Claim, place
 from lmx_daemon.residency.decisions.outlook import Outlook, placing_of
-from lmx_daemon.residency.decisions.placement import Claim, place
 from lmx_daemon.residency.decisions.resident import Resident
 from lmx_daemon.residency.decisions.residents import Residents
 from lmx_daemon.residency.effects import Loop

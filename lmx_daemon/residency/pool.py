@@ -13,17 +13,17 @@ import msgspec
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.contract.errors import ConflictError, LmxError
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.contract.observers import RequestObserver
-from lmx_daemon.contract.requests import Request
 from lmx_daemon.contract.worker.messages import EngineKind
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import read_shape
 from lmx_daemon.residency.accounts import Accounts, Machine
 from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.decisions import own_settings
-from lmx_daemon.residency.decisions.placement import Fits, Refused, Waits, free_bytes
-from lmx_daemon.residency.decisions.refusal import alternatives
+from lmx_daemon.residency.decisions.loading.placement import Fits, Refused, Waits, free_bytes
+from lmx_daemon.residency.decisions.loading.refusal import alternatives
 from lmx_daemon.residency.decisions.resident import Resident
 from lmx_daemon.residency.decisions.residents import Residents
 from lmx_daemon.residency.decisions.scheduler import DRAINED, ResidencyScheduler

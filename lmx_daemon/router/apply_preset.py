@@ -7,8 +7,17 @@ from typing import TypeVar
 
 import msgspec
 
-from lmx_daemon.contract.preset import Preset
-from lmx_daemon.contract.requests import Chat, Count, Decide, Generate, Message, Sampling, TextPart, ToolChoice
+from lmx_daemon.contract.generation.preset import Preset
+from lmx_daemon.contract.generation.requests import (
+    Chat,
+    Count,
+    Decide,
+    Generate,
+    Message,
+    Sampling,
+    TextPart,
+    ToolChoice,
+)
 
 A = TypeVar("A", bound=Generate | Decide | Count)
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from lmx_daemon.contract.admin.defaults import DefaultOrigin, DefaultValue
-from lmx_daemon.contract.preset import Preset
-from lmx_daemon.contract.sampling_defaults import NEUTRAL, own_default
+from lmx_daemon.contract.generation.preset import Preset
+from lmx_daemon.contract.generation.sampling_defaults import NEUTRAL, own_default
 from lmx_daemon.settings.schema import ModelSettings
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.preset import Preset
+from lmx_daemon.contract.generation.preset import Preset
 
 PREDICTION = "llm.prediction."
 FIELDS = {

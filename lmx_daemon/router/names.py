@@ -10,8 +10,8 @@ from lmx_daemon.library.catalog.model_names import nearest_names
 from lmx_daemon.router.preset_files import PresetFiles
 from lmx_daemon.router.resolve import NameRules
 from lmx_daemon.router.saved_aliases import SavedAliases
-from lmx_daemon.settings.aliases import PRESET_PREFIX, check_aliases, listed
 from lmx_daemon.settings.schema import RouterSettings
+from lmx_daemon.settings.values.aliases import PRESET_PREFIX, check_aliases, listed
 
 FRESH_SECONDS = 1.0
 """Age up to which the list of presets is used without reading their folder again."""

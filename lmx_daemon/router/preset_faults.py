@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.preset import Preset
+from lmx_daemon.contract.generation.preset import Preset
 from lmx_daemon.library.catalog.model_names import nearest_names
 from lmx_daemon.settings.checks.faults import shown
 from lmx_daemon.settings.words import phrase_of

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
-from lmx_daemon.contract.preset import PRESET_NAME, Preset, PresetRow, tables_of
+from lmx_daemon.contract.generation.preset import PRESET_NAME, Preset, PresetRow, tables_of
 from lmx_daemon.library.catalog.model_names import nearest_names
 from lmx_daemon.router.preset_faults import bad_value, fault_of, unknown_key
 from lmx_daemon.storage.durable import read_regular, sync_folder
 from lmx_daemon.storage.failed_write import failed_write
+from lmx_daemon.storage.foreign.toml import parsed_toml
 from lmx_daemon.storage.state import write_state
-from lmx_daemon.storage.toml import parsed_toml
 
 SUFFIX = ".toml"
 MAX_BYTES = 1024 * 1024

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from lmx_daemon.contract.models import GUIDE, Model
 from lmx_daemon.library.catalog.model_names import ambiguous, models_named, models_with_part
-from lmx_daemon.settings.aliases import PRESET_PREFIX, is_pattern
+from lmx_daemon.settings.values.aliases import PRESET_PREFIX, is_pattern
 
 AUTO, DEFAULT = "auto", "default"
 

@@ -5,9 +5,9 @@ from typing import TypeVar
 
 import msgspec
 
+from lmx_daemon.contract.generation.preset import Preset
+from lmx_daemon.contract.generation.requests import Count, Decide, Generate
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.preset import Preset
-from lmx_daemon.contract.requests import Count, Decide, Generate
 from lmx_daemon.router.apply_preset import with_preset
 
 A = TypeVar("A", bound=Generate | Decide | Count)

@@ -8,9 +8,9 @@ from functools import partial
 
 from lmx_daemon.contract.admin.names import AliasRow
 from lmx_daemon.contract.errors import ConflictError, ModelNotFoundError, NotFoundError
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.principal import ANY_MODEL, Principal
-from lmx_daemon.contract.requests import Request
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.model_names import not_found
 from lmx_daemon.residency.pool import Pool
@@ -20,8 +20,8 @@ from lmx_daemon.router.names import RouterNames
 from lmx_daemon.router.preset_files import no_preset, usable
 from lmx_daemon.router.resolve import Candidate, resolve
 from lmx_daemon.router.route import Route
-from lmx_daemon.settings.aliases import PRESET_PREFIX
 from lmx_daemon.settings.schema import RouterSettings
+from lmx_daemon.settings.values.aliases import PRESET_PREFIX
 
 IN_MEMORY = ("ready", "starting", "loading")
 """States of the instances that `auto` prefers."""

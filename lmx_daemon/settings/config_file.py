@@ -11,7 +11,7 @@ from lmx_daemon.settings.checks.faults import Fault, broken_toml
 from lmx_daemon.settings.checks.validation import SettingValues, check_document
 from lmx_daemon.settings.positions import lines_of, nearest_line
 from lmx_daemon.storage.durable import read_regular
-from lmx_daemon.storage.toml import parsed_toml
+from lmx_daemon.storage.foreign.toml import parsed_toml
 
 MAX_CONFIG_BYTES = 1024 * 1024
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lmx_daemon.contract.errors import BusyError, LmxError, WorkerError
-from lmx_daemon.contract.events import Failed
+from lmx_daemon.contract.generation.events import Failed
 from lmx_daemon.contract.worker.messages import (
     LAST_WORDS,
     WORKER_PROTOCOL,

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lmx_daemon.contract.deadline import patience, too_late
-from lmx_daemon.contract.events import Ending, Event, Failed, Finished
-from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.generation.deadline import patience, too_late
+from lmx_daemon.contract.generation.events import Ending, Event, Failed, Finished
+from lmx_daemon.contract.generation.requests import Generate, Request
 from lmx_daemon.contract.worker.messages import Submit
 
 

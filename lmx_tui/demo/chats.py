@@ -23,7 +23,7 @@ from lmx_daemon.contract.admin.chats import (
     StoredMessage,
 )
 from lmx_daemon.contract.errors import ChatNotFoundError, LmxError, UnsupportedError
-from lmx_daemon.contract.events import Failed
+from lmx_daemon.contract.generation.events import Failed
 from lmx_daemon.contract.models import GUIDE
 from lmx_tui.demo.streaming import Streaming
 

@@ -42,8 +42,8 @@ from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.admin.snapshot import LogLine, Snapshot
 from lmx_daemon.contract.errors import LmxError, RequestNotFoundError, UnsupportedError
+from lmx_daemon.contract.generation.preset import PresetRow
 from lmx_daemon.contract.models import Instance, Model, Verdict
-from lmx_daemon.contract.preset import PresetRow
 from lmx_daemon.settings.live_config import LiveConfig
 from lmx_daemon.settings.paths import Home
 from lmx_tui.demo.catalog import CAP, OFFERS, plan_of

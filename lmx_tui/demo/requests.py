@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lmx_daemon.contract.admin.history import RequestRecord
 from lmx_daemon.contract.admin.snapshot import RequestRow, RequestState
-from lmx_daemon.contract.events import Timings
+from lmx_daemon.contract.generation.events import Timings
 
 PREFILL_RATE = 2_400.0
 """Prompt tokens per second of the scripted machine."""

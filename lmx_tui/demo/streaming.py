@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from lmx_daemon.contract.admin.chats import Figures, MessageState, StoredMessage
-from lmx_daemon.contract.chat_answer import ChatAnswer
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Loading, Started, Usage
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer
+from lmx_daemon.contract.generation.events import Delta, Ending, Event, Finished, Loading, Started, Usage
 from lmx_tui.demo.answers import THOUGHTS, answer_to, pieces
 from lmx_tui.demo.machine import DemoMachine, ModelInMemory
 from lmx_tui.demo.requests import ScriptedRequest

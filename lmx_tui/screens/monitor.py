@@ -13,9 +13,9 @@ from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui import keys
 from lmx_tui.choices import Choices
 from lmx_tui.messages import CancelRequested, ChoiceMade, Notified, QueryRequested, UnloadRequested
-from lmx_tui.screens.incidents import IncidentsDialog
-from lmx_tui.screens.inspector import InspectorDialog, RowDialog
-from lmx_tui.screens.model_verbs import ask_unload
+from lmx_tui.screens.dialogs.incidents import IncidentsDialog
+from lmx_tui.screens.logs.inspector import InspectorDialog, RowDialog
+from lmx_tui.screens.models.model_verbs import ask_unload
 from lmx_tui.screens.page import Page
 from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.table import Table

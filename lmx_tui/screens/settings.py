@@ -13,14 +13,14 @@ from textual.widgets import DataTable, Input
 from lmx_daemon.contract.admin.config import ConfigReload, ConfigRow, ConfigView
 from lmx_daemon.contract.admin.keys import ApiKey, CreatedKey, KeyRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
-from lmx_daemon.contract.preset import PresetRow
+from lmx_daemon.contract.generation.preset import PresetRow
 from lmx_tui import keys
 from lmx_tui.formatting import one_line
 from lmx_tui.messages import CopyRequested, Notified, QueryRequested, SettingChanged
-from lmx_tui.screens.dialogs import AskText, Confirm, Pick
-from lmx_tui.screens.key_dialog import KeyDialog
+from lmx_tui.screens.dialogs.key_dialog import KeyDialog
+from lmx_tui.screens.dialogs.questions import AskText, Confirm, Pick
+from lmx_tui.screens.dialogs.secret_dialog import SecretDialog
 from lmx_tui.screens.page import Page
-from lmx_tui.screens.secret_dialog import SecretDialog
 from lmx_tui.widgets.frame.filter_input import FilterInput
 from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.static_text import StaticText

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from lmx_daemon.chats.answers import AnswerReading
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Event, is_terminal
-from lmx_daemon.contract.requests import Generate
+from lmx_daemon.contract.generation.events import Event, is_terminal
+from lmx_daemon.contract.generation.requests import Generate
 from tests.screen_states import finished
 
 

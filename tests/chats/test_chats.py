@@ -10,7 +10,7 @@ import pytest
 
 from lmx_daemon.chats import answers as answers_module
 from lmx_daemon.chats.chats import Chats
-from lmx_daemon.chats.store import ChatStore
+from lmx_daemon.chats.store.store import ChatStore
 from lmx_daemon.chats.title_maker import TitleMaker
 from lmx_daemon.chats.titles import title_from
 from lmx_daemon.contract.admin.chat_import import ChatImport, ImportedChat
@@ -28,10 +28,10 @@ from lmx_daemon.contract.admin.chats import (
     EditMessage,
     NewMessage,
 )
-from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.errors import BusyError, ConflictError, RequestError
-from lmx_daemon.contract.events import Delta
-from lmx_daemon.contract.requests import Chat, ImagePart, Sampling
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer
+from lmx_daemon.contract.generation.events import Delta
+from lmx_daemon.contract.generation.requests import Chat, ImagePart, Sampling
 from tests.chats.scripted_models import ScriptedModels
 from tests.screen_states import QWEN, answer_of, finished
 

@@ -4,7 +4,7 @@ import pytest
 
 from lmx_daemon.chats.watchers import MAX_WAITING, Watcher, Watchers
 from lmx_daemon.contract.admin.chats import ChatRow
-from lmx_daemon.contract.events import Delta
+from lmx_daemon.contract.generation.events import Delta
 
 
 def delta(content: str) -> Delta:

@@ -3,9 +3,9 @@
 import pytest
 
 from lmx_daemon.client.conversation import Conversation, absence, default_model
-from lmx_daemon.contract.chat_answer import ChatAnswer
-from lmx_daemon.contract.events import Delta, Started
-from lmx_daemon.contract.requests import Chat
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer
+from lmx_daemon.contract.generation.events import Delta, Started
+from lmx_daemon.contract.generation.requests import Chat
 from tests.screen_states import QWEN, answer_of, busy_snapshot, finished, quiet_snapshot
 
 

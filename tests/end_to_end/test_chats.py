@@ -9,8 +9,8 @@ import pytest
 
 from lmx_daemon.client.client import Client
 from lmx_daemon.contract.admin.chats import Ask, AskAgain, ChatChange, ChatCreate, ChatDetail, ChatSettings
-from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.errors import ChatNotFoundError, NotFoundError, RequestError
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer
 from lmx_daemon.contract.models import GUIDE
 from tests.end_to_end.conftest import TALKER
 from tests.end_to_end.running import Daemon

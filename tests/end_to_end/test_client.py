@@ -21,8 +21,8 @@ from lmx_daemon.contract.errors import (
     RequestError,
     RequestNotFoundError,
 )
-from lmx_daemon.contract.events import Counted, Delta, Event, Finished, Loading, Started
-from lmx_daemon.contract.requests import Count, Generate, Sampling, Text
+from lmx_daemon.contract.generation.events import Counted, Delta, Event, Finished, Loading, Started
+from lmx_daemon.contract.generation.requests import Count, Generate, Sampling, Text
 from lmx_daemon.settings.paths import Home
 from tests.end_to_end.running import Daemon
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import Chat, Generate, Message
+from lmx_daemon.contract.generation.requests import Chat, Generate, Message
 from lmx_daemon.http.images.inline import RemoteImage
 from lmx_daemon.http.images.remote import RemoteImages, proxy_of
 from lmx_daemon.settings.network import take_certificates

@@ -7,7 +7,7 @@ import pytest
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.errors import DiskError, RequestNotFoundError
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.history import history as module
 from lmx_daemon.history.history import History
 from lmx_daemon.history.store import Criteria, HistoryStore

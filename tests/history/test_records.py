@@ -4,7 +4,7 @@ import pytest
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.events import Timings
+from lmx_daemon.contract.generation.events import Timings
 from lmx_daemon.history.records import client_name, record_of
 from lmx_daemon.history.store import COLUMNS
 

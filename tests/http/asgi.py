@@ -9,10 +9,10 @@ from typing import Any
 
 from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Event
+from lmx_daemon.contract.generation.events import Event
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.contract.principal import Principal
-from lmx_daemon.contract.requests import Request
 from lmx_daemon.http.app import public_app
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.guard.access import Verify, no_keys

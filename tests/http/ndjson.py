@@ -8,8 +8,8 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Delta, Event, Finished, Loading, Prefill, Queued
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.events import Delta, Event, Finished, Loading, Prefill, Queued
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import ErrorResponse, ProgressEvent
 from lmx_daemon.http.operation import Operation

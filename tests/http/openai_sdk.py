@@ -8,7 +8,7 @@ import openai
 from openai import AsyncOpenAI
 
 from lmx_daemon.contract import errors
-from lmx_daemon.contract.events import Failed
+from lmx_daemon.contract.generation.events import Failed
 from tests.http.asgi import FakePool, public_app_over
 
 EXCEPTIONS: list[tuple[errors.LmxError, type[openai.APIStatusError]]] = [

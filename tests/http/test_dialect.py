@@ -14,7 +14,17 @@ from lmx_daemon.contract.errors import (
     OutOfMemoryError,
     WorkerError,
 )
-from lmx_daemon.contract.events import Delta, Ending, Event, Failed, Finished, Loading, Prefill, Queued, Started
+from lmx_daemon.contract.generation.events import (
+    Delta,
+    Ending,
+    Event,
+    Failed,
+    Finished,
+    Loading,
+    Prefill,
+    Queued,
+    Started,
+)
 from lmx_daemon.http import serving
 from lmx_daemon.http.dialect import Dialects, is_below
 from lmx_daemon.http.dialects.native.dialect import Native

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from lmx_daemon.contract.errors import WorkerError
-from lmx_daemon.contract.events import (
+from lmx_daemon.contract.generation.events import (
     Delta,
     Ending,
     Event,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Loading, Prefill, Queued, Started
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.events import Delta, Ending, Event, Finished, Loading, Prefill, Queued, Started
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.http import serving
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder

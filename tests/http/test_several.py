@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.errors import BusyError, WorkerError
-from lmx_daemon.contract.events import Delta, Ending, Event, Failed, Finished, Started, Usage
-from lmx_daemon.contract.requests import Generate, Infill, Text, Tokens
+from lmx_daemon.contract.generation.events import Delta, Ending, Event, Failed, Finished, Started, Usage
+from lmx_daemon.contract.generation.requests import Generate, Infill, Text, Tokens
 from lmx_daemon.http.several import SeveralRequests
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from tests.http.asgi import FakePool, ask, public_app_over

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.events import Delta, Ending, Event, Finished, Started
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.http import serving
-from lmx_daemon.http.dialects.openai_chat.completion_encoder import CompletionEncoder
+from lmx_daemon.http.dialects.openai_chat.completions.completion_encoder import CompletionEncoder
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_responses.response_object import new_response_id, request_id_of
 from lmx_daemon.residency.requests.active_request import ActiveRequest

@@ -8,7 +8,7 @@ import pytest
 from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.memory.host import ControlGroup, Host, Limits, limited_groups
 from lmx_daemon.settings.config_file import parse_config
-from lmx_daemon.settings.memory_limit import MemoryLimit
+from lmx_daemon.settings.values.memory_limit import MemoryLimit
 
 PHYSICAL = int(psutil.virtual_memory().total)
 

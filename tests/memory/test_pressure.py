@@ -9,7 +9,7 @@ import pytest
 from lmx_daemon.memory.budget import MemoryBudget, Pressure, ProcessUse
 from lmx_daemon.memory.host import Host
 from lmx_daemon.memory.pressure import MAC_LEVEL, Stalls, linux_pressure, mac_pressure, read_stalls
-from lmx_daemon.settings.memory_limit import MemoryLimit
+from lmx_daemon.settings.values.memory_limit import MemoryLimit
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.admin.snapshot import LogLine, RequestRow
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.monitor.console import MAX_WAITING, Console
 from lmx_daemon.monitor.log_levels import part_of
 from lmx_daemon.monitor.logs import MAX_CHARACTERS, Logs, log

@@ -6,7 +6,7 @@ import pytest
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.monitor.request_log import MAX_REFUSED, RequestLog, summary
 
 REQUEST = Generate(id="r", model="m", prompt=Text(text="x"))

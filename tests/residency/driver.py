@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Event
-from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.generation.events import Event
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.contract.worker.messages import Cancel, Load, Loaded, LoadProgress, Submit
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.residency.requests.observers import Observers

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.errors import LmxError, WorkerError
-from lmx_daemon.contract.events import Ending, Event, Failed, Finished
+from lmx_daemon.contract.generation.events import Ending, Event, Failed, Finished
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.contract.models import Instance, Model
-from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.contract.worker.messages import (
     Cancel,
     Capabilities,
@@ -139,7 +139,7 @@ class FakeWorker:
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether it has not ended."""
         return self.error is None
 
     def beat(self) -> Beat:

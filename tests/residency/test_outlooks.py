@@ -5,8 +5,8 @@ from pathlib import Path
 
 import msgspec
 
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.residency.decisions.outlook import Outlook
 from tests.residency.fakes import GB, ONE_FITS, TWO_FIT, Floor, finish
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.errors import LmxError, ModelLoadError, WorkerError
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started, Usage
+from lmx_daemon.contract.generation.events import Delta, Ending, Event, Finished, Started, Usage
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.worker.messages import EngineKind, Load, Submit, ToWorker
 from lmx_daemon.residency.incidents import Incidents

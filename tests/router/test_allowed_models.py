@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.errors import ModelNotFoundError
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.contract.principal import Principal
-from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.router.router import Router
 from tests.residency.fakes import ONE_FITS, Floor
 from tests.router.routing import NamedModels, NoPulls, router_over

@@ -4,8 +4,18 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.preset import Preset
-from lmx_daemon.contract.requests import Chat, Count, Generate, Message, Sampling, Text, TextPart, Tool, ToolChoice
+from lmx_daemon.contract.generation.preset import Preset
+from lmx_daemon.contract.generation.requests import (
+    Chat,
+    Count,
+    Generate,
+    Message,
+    Sampling,
+    Text,
+    TextPart,
+    Tool,
+    ToolChoice,
+)
 from lmx_daemon.router.apply_preset import with_preset
 
 PRESET = msgspec.convert(

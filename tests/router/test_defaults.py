@@ -1,8 +1,8 @@
 """The defaults of requests: the order of preset, settings, generation_config.json and lmx, and the admin route."""
 
 from lmx_daemon.contract.admin.defaults import DefaultValue
-from lmx_daemon.contract.preset import Preset, PresetSampling
-from lmx_daemon.contract.requests import Sampling
+from lmx_daemon.contract.generation.preset import Preset, PresetSampling
+from lmx_daemon.contract.generation.requests import Sampling
 from lmx_daemon.engines.mlx.sampling.parameters import resolve
 from lmx_daemon.router.defaults import defaults_of
 from lmx_daemon.settings.schema import ModelSettings

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.preset import Preset, PresetSampling, preset_name
+from lmx_daemon.contract.generation.preset import Preset, PresetSampling, preset_name
 from lmx_daemon.router.lmstudio_preset import translated
 
 

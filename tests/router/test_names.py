@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.errors import ConflictError, DiskError, NotFoundError, RequestError
-from lmx_daemon.contract.requests import Chat, Generate, Message, TextPart
+from lmx_daemon.contract.generation.requests import Chat, Generate, Message, TextPart
 from lmx_daemon.router.router import Router
 from tests.residency.fakes import ONE_FITS, Floor
 from tests.router.routing import NamedModels, router_over

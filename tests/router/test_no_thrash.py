@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.settings.schema import RouterSettings
 from lmx_daemon.settings.sections.router import Fallthrough

@@ -10,9 +10,9 @@ import pytest
 from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.errors import HubError
-from lmx_daemon.contract.events import Event, Started
+from lmx_daemon.contract.generation.events import Event, Started
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.requests import Request
 from lmx_daemon.http.management import ModelManagement
 from lmx_daemon.monitor.request_log import summary
 from lmx_daemon.residency.incidents import Incidents

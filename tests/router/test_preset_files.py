@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.errors import ConflictError, DiskError, NotFoundError, RequestError
-from lmx_daemon.contract.preset import Preset, PresetSampling
+from lmx_daemon.contract.generation.preset import Preset, PresetSampling
 from lmx_daemon.router.preset_files import PresetFiles
 
 

@@ -51,7 +51,7 @@ class Stream:
 
     @property
     def running(self) -> bool:
-        """Whether the stream has begun and not ended."""
+        """Return whether the stream has begun and not ended."""
         return self.ended is None and len(self._chunks) > 3
 
     @property

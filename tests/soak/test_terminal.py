@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lmx_cli.layout import cells
+from lmx_cli.text.layout import cells
 from tests.end_to_end.running import LMX, Daemon
 from tests.library.repositories import make_cached
 from tests.pty_harness import Terminal

@@ -10,7 +10,7 @@ PROGRAM = f"""
 import os, signal, sys
 from pathlib import Path
 from lmx_daemon.contract.admin.keys import KeyRequest
-from lmx_daemon.contract.preset import Preset
+from lmx_daemon.contract.generation.preset import Preset
 from lmx_daemon.router.preset_files import PresetFiles
 from lmx_daemon.storage.keys import KeyStore
 

@@ -7,8 +7,8 @@ import pytest
 from lmx_daemon.settings.schema import Settings, TuiSettings
 from lmx_tui import keys
 from lmx_tui.app import LmxApp
-from lmx_tui.screens.dialogs import GoDialog
-from lmx_tui.screens.help import HelpDialog
+from lmx_tui.screens.dialogs.help import HelpDialog
+from lmx_tui.screens.dialogs.questions import GoDialog
 from lmx_tui.widgets.frame.topbar import ROOMY
 from tests.fake_client import FakeClient
 from tests.tui.conftest import Clock, running, screen_text, settled, until

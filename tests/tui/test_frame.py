@@ -11,9 +11,9 @@ from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings, TuiSettings
 from lmx_tui import keymap, keys
 from lmx_tui.app import LmxApp
-from lmx_tui.ascii import PLAIN, has_utf8, plain
 from lmx_tui.choices import Choices, ChoicesFile
 from lmx_tui.palette import commands
+from lmx_tui.terminal.ascii import PLAIN, has_utf8, plain
 from lmx_tui.widgets.chat.prompt import PromptInput
 from tests.fake_client import FakeClient
 from tests.tui.conftest import running, screen_text, settled, until

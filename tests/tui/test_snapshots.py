@@ -11,7 +11,7 @@ import pytest
 from textual.pilot import Pilot
 
 from lmx_daemon.contract.admin.chats import Append, ChatChange, ChatCreate, NewMessage
-from lmx_daemon.contract.events import Loading
+from lmx_daemon.contract.generation.events import Loading
 from lmx_daemon.settings.schema import Settings, TuiSettings
 from lmx_tui.app import LmxApp
 from tests.fake_client import FakeClient

@@ -19,8 +19,8 @@ from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings, TuiSettings
 from lmx_tui.app import LmxApp
-from lmx_tui.screens.dialogs import Pick
-from lmx_tui.terminal import ask, is_dark
+from lmx_tui.screens.dialogs.questions import Pick
+from lmx_tui.terminal.terminal import ask, is_dark
 from lmx_tui.theme import (
     contrast,
     for_rich,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from textual.events import Key
 
 from lmx_tui.app import LmxApp
-from lmx_tui.screens.pull_sheet import PullSheet
+from lmx_tui.screens.models.pull_sheet import PullSheet
 from lmx_tui.widgets.chat.prompt import PromptInput
 from tests.fake_client import FakeClient
 from tests.tui.conftest import running, until

@@ -9,8 +9,8 @@ import threading
 from functools import partial
 
 from lmx_daemon.contract.errors import EngineMissingError
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started, Usage
-from lmx_daemon.contract.requests import Text
+from lmx_daemon.contract.generation.events import Delta, Ending, Event, Finished, Started, Usage
+from lmx_daemon.contract.generation.requests import Text
 from lmx_daemon.contract.worker.messages import Capabilities, Events, Grant, Load, Loaded, MemoryUse
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 from lmx_daemon.worker.program import EngineInfo, SendFrame, run

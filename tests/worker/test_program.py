@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from lmx_daemon.contract.errors import EngineMissingError, LmxError
-from lmx_daemon.contract.events import Delta, Event, Failed, Finished, is_terminal
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.events import Delta, Event, Failed, Finished, is_terminal
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.contract.worker.messages import Load
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.residency.requests.active_request import ActiveRequest

@@ -3,8 +3,8 @@
 import time
 from typing import Any
 
-from lmx_daemon.contract.events import Failed, Finished
-from lmx_daemon.contract.requests import Generate, Tokens
+from lmx_daemon.contract.generation.events import Failed, Finished
+from lmx_daemon.contract.generation.requests import Generate, Tokens
 from lmx_daemon.contract.worker.messages import Submit
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 from lmx_daemon.worker.submissions import Submission, Submissions

@@ -9,10 +9,10 @@ from typing import Any
 
 from textual.binding import Binding
 
+from lmx_cli.chat.shell_chat import HELP as CHAT_HELP
 from lmx_cli.commands import build
 from lmx_cli.launch.agents import AGENTS
 from lmx_cli.output import Output
-from lmx_cli.shell_chat import HELP as CHAT_HELP
 from lmx_daemon.http.dialects.registry import public_dialects
 from lmx_daemon.settings.keys import NAME, Key, keys
 from lmx_tui import keys as bindings

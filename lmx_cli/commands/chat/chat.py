@@ -11,7 +11,7 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.errors import LmxError, UsageError
 
 if TYPE_CHECKING:
-    from lmx_cli.shell_chat import ShellChat
+    from lmx_cli.chat.shell_chat import ShellChat
 
 
 def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
@@ -38,9 +38,9 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
             prompt = "\n\n".join(part for part in (prompt, piped) if part)
             if not prompt:
                 raise UsageError("there is nothing to ask: stdin is empty", hint='give a question: lmx chat -p "..."')
-        from lmx_cli.shell_chat import ShellChat
+        from lmx_cli.chat.shell_chat import ShellChat
         from lmx_daemon.client.conversation import Conversation
-        from lmx_daemon.contract.requests import Sampling
+        from lmx_daemon.contract.generation.requests import Sampling
 
         conversation = Conversation(
             tenant="cli",

@@ -9,7 +9,7 @@ import typer
 from lmx_cli.commands.options import usage_faults
 from lmx_cli.connect import started
 from lmx_cli.output import ExitCode, Output
-from lmx_cli.pull_text import name_of, progress, state_of, whole
+from lmx_cli.text.pull_text import name_of, progress, state_of, whole
 from lmx_daemon.contract.units import size
 
 if TYPE_CHECKING:

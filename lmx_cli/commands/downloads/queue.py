@@ -8,7 +8,7 @@ import typer
 from lmx_cli.commands.options import JSON, YES
 from lmx_cli.connect import started
 from lmx_cli.output import ExitCode, Output
-from lmx_cli.pull_text import name_of, state_of, whole
+from lmx_cli.text.pull_text import name_of, state_of, whole
 from lmx_daemon.contract.units import duration, size
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ async def _clear(output: Output, yes: bool, json: bool) -> int:
 async def _limit(output: Output, text: str | None, json: bool) -> int:
     from lmx_daemon.contract.admin.pulls import PullLimit
     from lmx_daemon.contract.errors import UsageError
-    from lmx_daemon.settings.rates import rate_of
+    from lmx_daemon.settings.values.rates import rate_of
 
     wanted = None
     if text is not None:

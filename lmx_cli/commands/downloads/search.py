@@ -11,7 +11,7 @@ from lmx_cli.commands.disk.library import ABILITIES, SHOWN_COMMIT
 from lmx_cli.commands.options import JSON, YES
 from lmx_cli.connect import started
 from lmx_cli.output import ExitCode, Output
-from lmx_cli.pull_text import progress
+from lmx_cli.text.pull_text import progress
 from lmx_daemon.contract.units import ago, duration, size, tokens
 
 if TYPE_CHECKING:

@@ -203,8 +203,8 @@ def _details(record: "RequestRecord") -> list[tuple[str, str]]:
 
 async def _replay(output: Output, request: str, model: str) -> int:
     from lmx_daemon.contract.errors import error_from
-    from lmx_daemon.contract.events import Delta, Failed
-    from lmx_daemon.contract.replay import replayed
+    from lmx_daemon.contract.generation.events import Delta, Failed
+    from lmx_daemon.contract.generation.replay import replayed
 
     async with _client() as client:
         recorded = await client.recorded_request(request)

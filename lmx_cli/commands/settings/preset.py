@@ -12,7 +12,7 @@ from lmx_cli.connect import started
 from lmx_cli.output import ExitCode, Output
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.preset import PresetRow
+    from lmx_daemon.contract.generation.preset import PresetRow
 
 NAME = Annotated[str, typer.Argument(metavar="NAME", help="Preset, as `lmx preset list` lists it.")]
 TEXTS = ("system", "model", "overflow", "tools.choice", "template.reasoning_effort")
@@ -88,7 +88,7 @@ async def _list(output: Output, json: bool) -> int:
 
 def _summary(row: "PresetRow") -> str:
     """Return the keys that a preset sets, or its problem."""
-    from lmx_daemon.contract.preset import tables_of
+    from lmx_daemon.contract.generation.preset import tables_of
 
     if row.preset is None:
         return f"problem: {row.problem}"
@@ -97,7 +97,7 @@ def _summary(row: "PresetRow") -> str:
 
 async def _show(output: Output, name: str, json: bool) -> int:
     from lmx_daemon.contract.errors import NotFoundError, RequestError
-    from lmx_daemon.contract.preset import tables_of
+    from lmx_daemon.contract.generation.preset import tables_of
 
     async with await started() as client:
         row = next((each for each in await client.presets() if each.name == name), None)
@@ -128,7 +128,7 @@ def _plain(value: Any) -> str:
 
 
 async def _set(output: Output, name: str, given: list[str], json: bool) -> int:
-    from lmx_daemon.contract.preset import PresetChange
+    from lmx_daemon.contract.generation.preset import PresetChange
 
     values = dict(_value_of(each) for each in given)
     async with await started() as client:
@@ -180,7 +180,7 @@ async def _remove(output: Output, name: str, yes: bool, json: bool) -> int:
 
 async def _import(output: Output, paths: list[Path], name: str | None, replace: bool, json: bool) -> int:
     from lmx_daemon.contract.errors import LmxError, NotFoundError, UsageError
-    from lmx_daemon.contract.preset import PresetImport
+    from lmx_daemon.contract.generation.preset import PresetImport
 
     files = paths or [file for each in FOLDERS for file in sorted(Path(each).expanduser().glob("*.json"))]
     if not files:

@@ -15,7 +15,7 @@ from lmx_daemon.contract.admin.chats import (
     Title,
 )
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.requests import ToolCall
+from lmx_daemon.contract.generation.requests import ToolCall
 
 MAX_IMPORTED = 1000
 """Number of chats in one import."""

@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Meta
 
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.requests import Sampling, ToolCall
+from lmx_daemon.contract.generation.events import Event
+from lmx_daemon.contract.generation.requests import Sampling, ToolCall
 
 MAX_TITLE = 200
 MAX_TEXT = 4 * 1024 * 1024

@@ -6,7 +6,7 @@ Times are seconds (wall-clock if the name ends in `at`). A record has no text of
 from typing import Literal
 
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.generation.requests import Request
 
 Outcome = Literal["finished", "failed", "cancelled"]
 

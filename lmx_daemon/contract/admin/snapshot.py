@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.events import Timings
 from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.contract.generation.events import Timings
 from lmx_daemon.contract.models import Incident, Instance, Model
 
 RequestState = Literal["queued", "loading", "prefill", "decode", "finished", "failed", "cancelled"]

@@ -3,9 +3,9 @@
 from typing import Literal
 
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.generation.events import Event
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.contract.worker.cache_shape import CacheShape
 
 WORKER_PROTOCOL = 1

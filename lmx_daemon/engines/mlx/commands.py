@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lmx_daemon.contract.requests import Decide, Generate
+from lmx_daemon.contract.generation.requests import Decide, Generate
 from lmx_daemon.contract.worker.messages import Grant, Load
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt

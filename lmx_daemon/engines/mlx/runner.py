@@ -56,7 +56,7 @@ class Runner:
 
     @property
     def serves(self) -> bool:
-        """Whether a model is loaded and warm."""
+        """Return whether a model is loaded and warm."""
         return self._scheduler is not None
 
     def run(self) -> None:

@@ -9,7 +9,7 @@ from litestar.params import FromQuery
 
 from lmx_daemon.contract.admin.history import Grouping, HistoryExport, RecordedRequest, RequestRecord, RequestTotals
 from lmx_daemon.contract.errors import UnsupportedError
-from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.history.history import History
 from lmx_daemon.history.report import markdown
 from lmx_daemon.history.store import DAY, Criteria

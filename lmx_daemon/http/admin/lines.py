@@ -8,7 +8,7 @@ import msgspec
 from litestar.response import Stream
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Event, Failed
+from lmx_daemon.contract.generation.events import Event, Failed
 
 STREAM_TYPE = "application/jsonl"
 

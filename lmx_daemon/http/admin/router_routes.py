@@ -10,8 +10,7 @@ from litestar.params import FromQuery
 from lmx_daemon.contract.admin.defaults import RequestDefaults
 from lmx_daemon.contract.admin.names import AliasChange, AliasName, AliasRow
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.preset import (
+from lmx_daemon.contract.generation.preset import (
     PresetChange,
     PresetImport,
     PresetImported,
@@ -19,6 +18,7 @@ from lmx_daemon.contract.preset import (
     PresetRow,
     preset_name,
 )
+from lmx_daemon.contract.models import Model
 from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.decoding import body_of
 from lmx_daemon.router.defaults import defaults_of
@@ -26,7 +26,7 @@ from lmx_daemon.router.lmstudio_preset import translated
 from lmx_daemon.router.router import Router, preset_named
 from lmx_daemon.settings.live_config import LiveConfig
 from lmx_daemon.settings.schema import ModelSettings
-from lmx_daemon.storage.reading import read_object
+from lmx_daemon.storage.foreign.reading import read_object
 
 
 @get("/admin/names/model")

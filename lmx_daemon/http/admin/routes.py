@@ -13,9 +13,9 @@ from lmx_daemon.contract.admin.protocol import LoadRequest, LoadUpdate, UnloadRe
 from lmx_daemon.contract.admin.revisions import without_unchanged
 from lmx_daemon.contract.admin.snapshot import Health, HostMemory, RequestRow, Revisions, Snapshot, Status
 from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.generation.requests import Count
+from lmx_daemon.contract.generation.requests import Request as ModelRequest
 from lmx_daemon.contract.models import Instance, Model, Verdict
-from lmx_daemon.contract.requests import Count
-from lmx_daemon.contract.requests import Request as ModelRequest
 from lmx_daemon.http.admin.lines import EventLines, line, lines
 from lmx_daemon.http.context import AnyRequest, RequestContext, context_of
 from lmx_daemon.http.decoding import body_of

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.events import Loading, Prefill, Queued
+from lmx_daemon.contract.generation.events import Loading, Prefill, Queued
 from lmx_daemon.http.dialect import ProgressEvent
 
 STREAM_TYPE = "text/event-stream"

@@ -8,7 +8,7 @@ import binascii
 import re
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import ImagePart
+from lmx_daemon.contract.generation.requests import ImagePart
 from lmx_daemon.http.images.dimensions import READERS
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024

@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import Chat, ImagePart, Message, Request
+from lmx_daemon.contract.generation.requests import Chat, ImagePart, Message, Request
 from lmx_daemon.http.images.addresses import checked_url, host_of, public_addresses
 from lmx_daemon.http.images.inline import MAX_IMAGE_BYTES, RemoteImage, image_of_bytes
 from lmx_daemon.settings.schema import ServerSettings

@@ -14,7 +14,7 @@ from litestar import Request
 from lmx_daemon.contract.errors import BusyError, RequestError
 from lmx_daemon.http.decoding import decode
 from lmx_daemon.settings.schema import ServerSettings
-from lmx_daemon.storage.structure import exceeds
+from lmx_daemon.storage.foreign.structure import exceeds
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -40,7 +40,7 @@ class UvicornServer(uvicorn.Server):
 
     @property
     def should_exit(self) -> bool:
-        """Whether the server has been asked to end."""
+        """Return whether the server has been asked to end."""
         return self._exit.is_set()
 
     @should_exit.setter

@@ -13,7 +13,7 @@ from lmx_daemon.library.catalog.traits import traits_of
 from lmx_daemon.library.disk.sizes import file_size
 from lmx_daemon.library.verify.code_files import code_in
 from lmx_daemon.memory.bounds import absurd
-from lmx_daemon.storage.reading import open_model_file, read_index, read_model_file, read_object
+from lmx_daemon.storage.foreign.reading import open_model_file, read_index, read_model_file, read_object
 
 MAX_BITS = 64
 MAX_TEXT = 200

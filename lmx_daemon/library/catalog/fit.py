@@ -9,7 +9,7 @@ from lmx_daemon.contract.admin.library import Fit
 from lmx_daemon.contract.models import MemoryPlan, Model
 from lmx_daemon.memory.need import Demand, Device, Measured, plan_for
 from lmx_daemon.memory.shape import ModelShape, Weights, guessed_weights, read_shape
-from lmx_daemon.storage.safetensors import BITS
+from lmx_daemon.storage.foreign.safetensors import BITS
 
 PLANNED_CONTEXT = 8_192
 """Context length for which models on the Hub are planned by default, in tokens."""

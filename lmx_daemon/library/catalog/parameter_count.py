@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lmx_daemon.storage.safetensors import FLOATS, read_header
+from lmx_daemon.storage.foreign.safetensors import FLOATS, read_header
 
 MAX_PARAMETERS = 2**50
 """Upper bound for a plausible number; a header that states more is not trusted."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.library.disk.layout import current_commit, repository_id
-from lmx_daemon.storage.reading import read_object
+from lmx_daemon.storage.foreign.reading import read_object
 
 BUILT_IN = Path(__file__).parents[1] / "guide"
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,95}")

@@ -17,8 +17,8 @@ from lmx_daemon.library.catalog.roots import NAME
 from lmx_daemon.library.disk.links import linked_part, refuse_link
 from lmx_daemon.library.verify.code_files import is_code
 from lmx_daemon.storage.durable import sync_file, sync_folder
-from lmx_daemon.storage.reading import read_object
-from lmx_daemon.storage.safetensors import read_header
+from lmx_daemon.storage.foreign.reading import read_object
+from lmx_daemon.storage.foreign.safetensors import read_header
 
 WEIGHTS = "model.safetensors"
 SUFFIXES = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".jsonl", ".md")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmx_daemon.library.verify.manifest import ManifestFile
-from lmx_daemon.storage.reading import read_model_file
+from lmx_daemon.storage.foreign.reading import read_model_file
 
 REPOSITORY_FOLDER = re.compile(r"models--([A-Za-z0-9][\w.-]*)--([A-Za-z0-9][\w.-]*)")
 COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)

@@ -38,7 +38,7 @@ class MoveItem:
 
     @property
     def manifest(self) -> bool:
-        """Whether it is a manifest, which has the times of the files."""
+        """Return whether it is a manifest, which has the times of the files."""
         parts = Path(self.place).parts
         return len(parts) == 3 and parts[1] == ".lmx" and parts[2].endswith(".json") and bool(COMMIT.match(parts[2]))
 

@@ -22,7 +22,7 @@ class PartialFile:
 
     @property
     def is_full(self) -> bool:
-        """Whether the file has its length."""
+        """Return whether the file has its length."""
         return self.position >= self.file.size
 
     def write(self, chunk: bytes) -> int:

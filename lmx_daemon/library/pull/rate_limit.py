@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from lmx_daemon.contract.admin.pulls import LimitState
-from lmx_daemon.settings.rates import RateWindow, parse_schedule, window_at
 from lmx_daemon.settings.schema import LibrarySettings
+from lmx_daemon.settings.values.rates import RateWindow, parse_schedule, window_at
 
 ZONE_SECONDS = 60.0
 """Interval at which the system's time zone is read again, which a journey changes."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.library.verify.manifest import Manifest
-from lmx_daemon.storage.safetensors import read_header
+from lmx_daemon.storage.foreign.safetensors import read_header
 
 
 @dataclass(frozen=True)

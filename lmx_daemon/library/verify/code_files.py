@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from lmx_daemon.storage.reading import open_model_file, read_object
+from lmx_daemon.storage.foreign.reading import open_model_file, read_object
 
 CODE_KEYS = ("auto_map", "model_file", "trust_remote_code")
 """Keys of a config that make a loader run code of the model."""

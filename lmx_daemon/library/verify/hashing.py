@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from lmx_daemon.contract.errors import CancelledError
 from lmx_daemon.library.verify.manifest import ManifestFile
-from lmx_daemon.storage.reading import open_model_file
+from lmx_daemon.storage.foreign.reading import open_model_file
 
 CHUNK_BYTES = 1 << 20
 Hash = Any  # hashlib's objects have no public type

@@ -6,8 +6,8 @@ Bounds of buckets are those that the conventions of OpenTelemetry for generative
 from collections.abc import Callable
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
-from lmx_daemon.contract.events import Event, Started
-from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.generation.events import Event, Started
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.monitor.metrics.tallies import BoundedNames, Distribution, Tally
 from lmx_daemon.settings.sections.metrics import MetricsSettings
 

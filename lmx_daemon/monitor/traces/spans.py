@@ -19,7 +19,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
-from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.generation.requests import Generate, Request
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.monitor.metrics.request_metrics import OPERATIONS
 

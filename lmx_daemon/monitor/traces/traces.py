@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
-from lmx_daemon.contract.events import Event, Started
-from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.generation.events import Event, Started
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.settings.sections.traces import TraceSettings
 
 MAX_WAITING = 1000

@@ -1,8 +1,8 @@
 """The context of a model beside a request: prompts that cannot fit, and a context that the request names. Pure."""
 
 from lmx_daemon.contract.errors import RequestError
+from lmx_daemon.contract.generation.requests import Computation, Request
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.requests import Computation, Request
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.decisions.plan import hopeless_prompt
 from lmx_daemon.residency.decisions.resident import Resident

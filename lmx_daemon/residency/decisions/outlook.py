@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lmx_daemon.residency.decisions.placement import Decision, Fits, Refused
+from lmx_daemon.residency.decisions.loading.placement import Decision, Fits, Refused
 
 Placing = Literal["fits", "evicts", "refused"]
 """Result of a load: fits beside the other models, evicts one of them (at once or later), or is refused."""

@@ -3,8 +3,8 @@
 import msgspec
 
 from lmx_daemon.contract.admin.protocol import LoadRequest
+from lmx_daemon.contract.generation.requests import Chat, Generate, Request
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.requests import Chat, Generate, Request
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.decisions.context import demand_of
 from lmx_daemon.settings.schema import ModelSettings, Settings

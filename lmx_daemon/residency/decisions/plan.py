@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from lmx_daemon.contract.errors import ContextLengthError, prompt_too_long
-from lmx_daemon.contract.requests import Chat, Prompt, Text, Tool
+from lmx_daemon.contract.generation.requests import Chat, Prompt, Text, Tool
 
 Purpose = Literal["load", "requests", "restore"]
 """Cause of a load: an explicit load or pin, waiting requests, or the return of a model whose eviction did not help."""

@@ -17,7 +17,7 @@ from lmx_daemon.contract.worker.messages import Heartbeat, Loaded, MemoryUse
 from lmx_daemon.memory.budget import ProcessUse
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import ModelShape
-from lmx_daemon.residency.decisions.placement import Claim
+from lmx_daemon.residency.decisions.loading.placement import Claim
 from lmx_daemon.residency.decisions.plan import Beat, LoadState, Purpose, expires_at
 from lmx_daemon.residency.effects import Process
 from lmx_daemon.residency.requests.active_request import ActiveRequest
@@ -117,22 +117,22 @@ class Resident:
 
     @property
     def starting(self) -> bool:
-        """Whether its load is under way."""
+        """Return whether its load is under way."""
         return self.state in ("starting", "loading")
 
     @property
     def finishing(self) -> bool:
-        """Whether it is loaded and leaves once its requests have ended."""
+        """Return whether it is loaded and leaves once its requests have ended."""
         return self.phase == "leaving" and self.loaded is not None and not self.process_dismissed and self.in_use
 
     @property
     def settled(self) -> bool:
-        """Whether its load has succeeded or failed."""
+        """Return whether its load has succeeded or failed."""
         return self.loaded is not None or self.failure is not None
 
     @property
     def in_use(self) -> bool:
-        """Whether a request waits for it or runs."""
+        """Return whether a request waits for it or runs."""
         return any(active.under_way for active in self.requests.values())
 
     @property
@@ -175,13 +175,13 @@ class Resident:
 
     @property
     def unified(self) -> bool:
-        """Whether it runs on a GPU that shares the processor's memory."""
+        """Return whether it runs on a GPU that shares the processor's memory."""
         hello = self.process.hello if self.process is not None else None
         return hello is not None and hello.device_memory > 0 and hello.backend.startswith(UNIFIED)
 
     @property
     def own_memory(self) -> bool:
-        """Whether the model is in a GPU's own memory, which the system does not count for the process."""
+        """Return whether the model is in a GPU's own memory, which the system does not count for the process."""
         hello = self.process.hello if self.process is not None else None
         return hello is not None and hello.device_memory > 0 and not self.unified
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lmx_daemon.contract.models import Model
-from lmx_daemon.residency.decisions.placement import Claim
+from lmx_daemon.residency.decisions.loading.placement import Claim
 from lmx_daemon.residency.decisions.resident import Resident
 from lmx_daemon.residency.requests.request_registry import RequestRegistry
 

@@ -10,20 +10,21 @@ from functools import partial
 from pathlib import Path
 
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
-from lmx_daemon.contract.deadline import patience, too_late
 from lmx_daemon.contract.errors import LmxError, ShuttingDownError
-from lmx_daemon.contract.events import Event, Loading
+from lmx_daemon.contract.generation.deadline import patience, too_late
+from lmx_daemon.contract.generation.events import Event, Loading
+from lmx_daemon.contract.generation.requests import Computation, Request
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.requests import Computation, Request
 from lmx_daemon.contract.worker.messages import Cancel, EngineKind, Loaded, LoadProgress
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import ModelShape
 from lmx_daemon.residency.accounts import Accounts
-from lmx_daemon.residency.decisions import own_settings, refusal
+from lmx_daemon.residency.decisions import own_settings
 from lmx_daemon.residency.decisions.context import check_context
 from lmx_daemon.residency.decisions.departures import Departures
 from lmx_daemon.residency.decisions.ends import Ends
-from lmx_daemon.residency.decisions.loads import TIMER_SECONDS, Loads
+from lmx_daemon.residency.decisions.loading import refusal
+from lmx_daemon.residency.decisions.loading.loads import TIMER_SECONDS, Loads
 from lmx_daemon.residency.decisions.resident import Resident
 from lmx_daemon.residency.decisions.residents import Residents
 from lmx_daemon.residency.decisions.supervision import Supervision
@@ -65,7 +66,7 @@ class ResidencyScheduler:
 
     @property
     def draining(self) -> bool:
-        """Whether the daemon is about to stop."""
+        """Return whether the daemon is about to stop."""
         return self.loads.draining
 
     def stalled(self) -> str | None:
@@ -142,11 +143,10 @@ class ResidencyScheduler:
         request = own_settings.with_own_sizes(request, own_settings.of_model(self._settings.current, model))
         demand = Demand(request.context_length, request.slots)
         resident = self._residents.serving(model)
-        if resident is None:
+        conflict = None if resident is None else refusal.loaded_differently(model.id, resident.demand, asked)
+        if resident is None or (conflict is not None and resident.finishing):
             return self.loads.open(model, demand, request.ttl, bool(request.pin))
-        if (conflict := refusal.loaded_differently(model.id, resident.demand, asked)) is not None:
-            if resident.finishing:
-                return self.loads.open(model, demand, request.ttl, bool(request.pin))
+        if conflict is not None:
             raise conflict
         if resident.finishing:
             self._departures.revoke(resident)

@@ -11,9 +11,9 @@ from lmx_daemon.contract.errors import LmxError, WorkerHungError
 from lmx_daemon.residency.accounts import Accounts
 from lmx_daemon.residency.decisions.departures import Departures
 from lmx_daemon.residency.decisions.ends import Ends
-from lmx_daemon.residency.decisions.loads import Loads
+from lmx_daemon.residency.decisions.loading.loads import Loads
+from lmx_daemon.residency.decisions.loading.refusal import outgrown
 from lmx_daemon.residency.decisions.plan import exceeded, stalled_for
-from lmx_daemon.residency.decisions.refusal import outgrown
 from lmx_daemon.residency.decisions.resident import Resident
 from lmx_daemon.residency.decisions.residents import Residents
 from lmx_daemon.residency.effects import Effects

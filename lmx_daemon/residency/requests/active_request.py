@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from lmx_daemon.contract.admin.snapshot import RequestRow, RequestState
 from lmx_daemon.contract.errors import BusyError, LmxError
-from lmx_daemon.contract.events import (
+from lmx_daemon.contract.generation.events import (
     Counted,
     Decided,
     Delta,
@@ -24,7 +24,7 @@ from lmx_daemon.contract.events import (
     Timings,
     is_terminal,
 )
-from lmx_daemon.contract.requests import Computation, Generate, Request
+from lmx_daemon.contract.generation.requests import Computation, Generate, Request
 from lmx_daemon.contract.shares import share_of
 from lmx_daemon.residency.requests.observers import Observers
 
@@ -82,17 +82,17 @@ class ActiveRequest:
 
     @property
     def begun(self) -> bool:
-        """Whether the worker has begun to compute the answer."""
+        """Return whether the worker has begun to compute the answer."""
         return self._started is not None
 
     @property
     def waiting(self) -> bool:
-        """Whether the request waits for its model to be loaded."""
+        """Return whether the request waits for its model to be loaded."""
         return not self.closed and not self.at_worker
 
     @property
     def under_way(self) -> bool:
-        """Whether the request needs its model: it waits, runs, or its worker has not confirmed its end."""
+        """Return whether the request needs its model: it waits, runs, or its worker has not confirmed its end."""
         return not self.closed or self.at_worker
 
     def put(self, event: Event) -> None:
@@ -128,7 +128,7 @@ class ActiveRequest:
 
     @property
     def read(self) -> bool:
-        """Whether the terminal event has been read."""
+        """Return whether the terminal event has been read."""
         return self.closed and not self._events
 
     async def take(self, patience: float | None = None) -> list[Event]:

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Iterable
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
-from lmx_daemon.contract.events import Event, Started
+from lmx_daemon.contract.generation.events import Event, Started
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.contract.observers import RequestObserver
-from lmx_daemon.contract.requests import Request
 
 LOGGER = logging.getLogger("lmx.observers")
 

@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from lmx_daemon.contract.requests import Computation, Request
+from lmx_daemon.contract.generation.requests import Computation, Request
 from lmx_daemon.contract.shares import Share, share_of
-from lmx_daemon.residency.decisions.refusal import queue_is_full
+from lmx_daemon.residency.decisions.loading.refusal import queue_is_full
 from lmx_daemon.settings.schema import Settings
 
 
@@ -26,11 +26,11 @@ class PlaceHolder(Protocol):
 
     @property
     def under_way(self) -> bool:
-        """Whether the request needs its model."""
+        """Return whether the request needs its model."""
 
     @property
     def begun(self) -> bool:
-        """Whether a worker has begun to compute the answer. Such a request keeps its place."""
+        """Return whether a worker has begun to compute the answer. Such a request keeps its place."""
 
 
 T = TypeVar("T", bound=PlaceHolder)

@@ -13,8 +13,8 @@ import msgspec
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.errors import ConflictError, LmxError, RequestNotFoundError
-from lmx_daemon.contract.events import Event, is_terminal
-from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.generation.events import Event, is_terminal
+from lmx_daemon.contract.generation.requests import Request
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.residency.requests.observers import Observers
 

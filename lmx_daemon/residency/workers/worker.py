@@ -128,7 +128,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether the process has not ended."""
+        """Return whether the process has not ended."""
         return not self.ended.done()
 
     def beat(self) -> Beat:

@@ -2,8 +2,8 @@
 
 from typing import Annotated, Literal
 
-from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.sections.section import Duration, Natural, Positive, Section, hot, restart
+from lmx_daemon.settings.values.memory_limit import MemoryLimit
 
 
 class EngineSettings(Section, frozen=True):

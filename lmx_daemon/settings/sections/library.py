@@ -5,8 +5,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from lmx_daemon.settings.paths import check_cache, check_folder
-from lmx_daemon.settings.rates import check_schedule
 from lmx_daemon.settings.sections.section import Duration, Natural, Positive, Section, hot, restart
+from lmx_daemon.settings.values.rates import check_schedule
 
 
 def check_folders(folders: list[str]) -> None:

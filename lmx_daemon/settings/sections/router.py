@@ -2,8 +2,8 @@
 
 from typing import Annotated, Literal
 
-from lmx_daemon.settings.aliases import Names, check_aliases, check_name, listed
 from lmx_daemon.settings.sections.section import Section, hot
+from lmx_daemon.settings.values.aliases import Names, check_aliases, check_name, listed
 
 Fallthrough = Literal["not_installed", "does_not_fit", "failing", "overloaded", "evicts"]
 """Reason why the next model of a list is tried."""

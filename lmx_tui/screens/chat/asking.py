@@ -22,7 +22,7 @@ from lmx_daemon.contract.units import size
 from lmx_tui.formatting import one_line, short_name, shorten
 from lmx_tui.messages import CancelRequested, Notified, QueryRequested
 from lmx_tui.screens.chat.session import ChatSession
-from lmx_tui.screens.dialogs import Pick
+from lmx_tui.screens.dialogs.questions import Pick
 from lmx_tui.widgets.chat.meta import NoteLine
 from lmx_tui.widgets.chat.prompt import PromptInput
 from lmx_tui.widgets.chat.transcript import Transcript

@@ -8,7 +8,7 @@ from lmx_daemon.contract.units import size
 from lmx_tui.formatting import one_line, short_name, shorten
 from lmx_tui.messages import Notified
 from lmx_tui.screens.chat.verbs import ChatVerbs
-from lmx_tui.screens.dialogs import Pick
+from lmx_tui.screens.dialogs.questions import Pick
 from lmx_tui.widgets.models.model_rows import instances_of
 
 

@@ -14,7 +14,7 @@ from textual.widgets.option_list import Option
 
 from lmx_tui.formatting import clean
 from lmx_tui.screens.chat.reading import files_below
-from lmx_tui.screens.dialogs import Dialog
+from lmx_tui.screens.dialogs.questions import Dialog
 
 SHOWN = 50
 

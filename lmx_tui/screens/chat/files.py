@@ -18,7 +18,7 @@ from lmx_tui.screens.chat.editor import edited_text
 from lmx_tui.screens.chat.file_picker import FilePicker
 from lmx_tui.screens.chat.listing import ChatListing
 from lmx_tui.screens.chat.reading import named_file, read_attachment
-from lmx_tui.screens.dialogs import Confirm
+from lmx_tui.screens.dialogs.questions import Confirm
 from lmx_tui.widgets.chat.prompt import PromptInput
 
 

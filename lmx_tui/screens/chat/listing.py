@@ -10,7 +10,7 @@ from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_tui.formatting import one_line, shorten
 from lmx_tui.messages import Notified
 from lmx_tui.screens.chat.asking import ChatAsking
-from lmx_tui.screens.dialogs import AskText, Confirm
+from lmx_tui.screens.dialogs.questions import AskText, Confirm
 from lmx_tui.widgets.chat.chat_list import ChatList
 from lmx_tui.widgets.chat.prompt import PromptInput
 

@@ -18,7 +18,7 @@ from lmx_tui.formatting import one_line, shorten
 from lmx_tui.messages import QueryRequested
 from lmx_tui.screens.chat.comparing import ChatComparing
 from lmx_tui.screens.chat.session import AUTO
-from lmx_tui.screens.dialogs import Pick
+from lmx_tui.screens.dialogs.questions import Pick
 from lmx_tui.widgets.chat.commands import suggestions
 from lmx_tui.widgets.chat.meta import MetaLine, NoteLine
 from lmx_tui.widgets.chat.prompt import HISTORY, PromptInput

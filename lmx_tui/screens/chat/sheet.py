@@ -14,12 +14,12 @@ from textual.widgets import Button, Input, Static, TextArea
 from lmx_daemon.contract.admin.chats import ChatSettings
 from lmx_daemon.contract.admin.defaults import RequestDefaults
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.preset import PRESET_NAME, PresetChange, PresetRow
-from lmx_daemon.contract.requests import Sampling
+from lmx_daemon.contract.generation.preset import PRESET_NAME, PresetChange, PresetRow
+from lmx_daemon.contract.generation.requests import Sampling
 from lmx_tui.formatting import clean, one_line, shorten
 from lmx_tui.messages import Notified, QueryRequested
 from lmx_tui.screens.chat.sheet_fields import FIELDS, SAMPLING, default_words, label, preset_values, text_of, value_of
-from lmx_tui.screens.dialogs import AskText, Confirm, Dialog
+from lmx_tui.screens.dialogs.questions import AskText, Confirm, Dialog
 
 PRESET_WORDS = "The values of this sheet under a name of your choice.\nlmx preset set does the same."
 PRESET_RULE = "letters, digits, '.', '_' and '-', a letter or digit first"

@@ -6,7 +6,7 @@ import msgspec
 
 from lmx_daemon.contract.admin.chats import ChatSettings
 from lmx_daemon.contract.admin.defaults import DefaultOrigin, DefaultValue
-from lmx_daemon.contract.preset import Preset
+from lmx_daemon.contract.generation.preset import Preset
 
 SAMPLING = {
     "temperature": "0 to 2",

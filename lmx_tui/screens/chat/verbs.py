@@ -10,7 +10,7 @@ from lmx_tui.formatting import one_line, shorten
 from lmx_tui.messages import CopyRequested, Notified
 from lmx_tui.screens.chat.files import ChatFiles
 from lmx_tui.screens.chat.sheet import ParameterSheet
-from lmx_tui.screens.dialogs import Confirm, Pick
+from lmx_tui.screens.dialogs.questions import Confirm, Pick
 from lmx_tui.widgets.chat.answer_view import ThinkingView
 from lmx_tui.widgets.chat.blocks import code_blocks
 from lmx_tui.widgets.chat.commands import COMMANDS, command_of

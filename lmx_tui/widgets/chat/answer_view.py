@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from lmx_daemon.contract.chat_answer import ChatAnswer, PartialCall
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer, PartialCall
 from lmx_daemon.contract.units import timing
 from lmx_tui.formatting import cached, clean, count, miss_reason, one_line, rate, short_name
 from lmx_tui.widgets.chat.message_view import MessageView, plain_strips

@@ -4,7 +4,7 @@ from rich.text import Text
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from lmx_daemon.contract.chat_answer import ChatAnswer
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer
 from lmx_daemon.contract.units import timing
 from lmx_tui.formatting import bar, cached, context_meter, count, joined, one_line, percent, rate, shorten
 from lmx_tui.widgets.frame.static_text import StaticText

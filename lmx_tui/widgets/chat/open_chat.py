@@ -2,9 +2,9 @@
 
 from lmx_daemon.contract.admin.chat_tree import path_to, siblings_of
 from lmx_daemon.contract.admin.chats import ChatDetail, ChatRow, ChatSettings, ChatUpdate, StoredMessage
-from lmx_daemon.contract.chat_answer import AnswerState, ChatAnswer, PartialCall
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.events import Finished, Timings, Usage
+from lmx_daemon.contract.generation.chat_answer import AnswerState, ChatAnswer, PartialCall
+from lmx_daemon.contract.generation.events import Finished, Timings, Usage
 
 INTERRUPTED = ErrorBody(
     code="interrupted", message="interrupted: the daemon stopped", hint="c continues it, r asks again"

@@ -4,7 +4,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
-from lmx_daemon.contract.chat_answer import ChatAnswer
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer
 from lmx_tui.formatting import short_name, shorten
 from lmx_tui.widgets.chat.answer_view import AnswerView
 from lmx_tui.widgets.frame.static_text import StaticText

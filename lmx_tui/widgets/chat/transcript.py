@@ -12,7 +12,7 @@ from textual.layouts.stream import StreamLayout
 from textual.widgets import Static
 
 from lmx_daemon.contract.admin.chats import StoredMessage
-from lmx_daemon.contract.chat_answer import ChatAnswer
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer
 from lmx_tui import keys
 from lmx_tui.widgets.chat.answer_view import AnswerView
 from lmx_tui.widgets.chat.pair_view import PairView
@@ -191,7 +191,7 @@ class Transcript(VerticalScroll):
 
     @property
     def has_more(self) -> bool:
-        """Whether the transcript continues below the visible part."""
+        """Return whether the transcript continues below the visible part."""
         return self.scroll_offset.y < self.max_scroll_y
 
     def scroll_pages(self, pages: int) -> None:

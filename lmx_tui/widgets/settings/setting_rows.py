@@ -8,7 +8,7 @@ from rich.text import Text
 
 from lmx_daemon.contract.admin.config import ConfigRow
 from lmx_daemon.contract.admin.keys import ApiKey
-from lmx_daemon.contract.preset import PresetRow, tables_of
+from lmx_daemon.contract.generation.preset import PresetRow, tables_of
 from lmx_daemon.contract.units import UNKNOWN, ago_in_words, timing
 from lmx_tui import keymap
 from lmx_tui.formatting import clean, one_line

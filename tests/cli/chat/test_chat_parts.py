@@ -11,10 +11,10 @@ from lmx_cli.chat import files
 from lmx_cli.chat.parameters import ChatParameters, changed, described, names
 from lmx_cli.chat.typed import InputHistory, message
 from lmx_cli.chat.wrapping import WordWrap
-from lmx_cli.layout import cells
+from lmx_cli.text.layout import cells
 from lmx_daemon.client.conversation import Conversation
 from lmx_daemon.contract.errors import RequestError, UsageError
-from lmx_daemon.contract.requests import Chat, ImagePart, TextPart
+from lmx_daemon.contract.generation.requests import Chat, ImagePart, TextPart
 
 ANSWER = "The cache keeps keys and values of earlier tokens, so that a second turn computes its new text only.\n\nDone."
 

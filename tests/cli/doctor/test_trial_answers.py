@@ -4,7 +4,7 @@ import pytest
 
 from lmx_cli.doctor.trial_answers import TrialAnswer, compare
 from lmx_daemon.contract.errors import ErrorBody, LmxError
-from lmx_daemon.contract.events import Delta, Failed, Started, TokenLogprob
+from lmx_daemon.contract.generation.events import Delta, Failed, Started, TokenLogprob
 
 
 def answer(tokens: list[int], likely: list[dict[int, float]]) -> TrialAnswer:

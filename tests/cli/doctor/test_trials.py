@@ -16,7 +16,7 @@ from lmx_daemon.contract.models import GUIDE
 from lmx_daemon.settings.paths import Home
 from tests.end_to_end.running import alive
 
-SMALL = TrialSizes(prompts=(8, 30, 5, 12), answer=8, long=200, burst_prompt=8, burst_answer=8)
+SMALL = TrialSizes(prompts=(8, 30, 5, 12), answer=24, long=800, burst_prompt=8, burst_answer=8)
 
 
 @pytest.fixture
@@ -54,8 +54,9 @@ async def test_built_in_model_passes_all_trials_in_a_home_of_its_own(home: Home)
         "load", "batch", "cache", "cancel", "long prompt", "speed",
     ]  # fmt: skip
     states = {name: check.state for name, check in found.items()}
-    assert states["engine: load"] == states["engine: batch"] == states["engine: cache"] == "ok", found
-    assert states["engine: cancel"] == "ok" and "failed" not in states.values(), found
+    assert states["engine: load"] == states["engine: cache"] == states["engine: cancel"] == "ok", found
+    # A warning names a busy machine: few answers at the same time, a long gap, a low speed.
+    assert "failed" not in states.values(), found
     assert found["engine: batch"].figures["equal"] == len(SMALL.prompts)
     assert found["engine: cache"].figures["cached_tokens"] > 0.9 * found["engine: cache"].figures["prompt_tokens"]
     assert len(found["engine: speed"].figures) == 4 and min(found["engine: speed"].figures.values()) > 0

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmx_daemon.contract.errors import ErrorBody, LmxError, RequestError, error_from
-from lmx_daemon.contract.events import Delta, Ending, Failed, Finished, Queued, Started, ToolCallDelta, Usage
-from lmx_daemon.contract.requests import Chat, Generate, ImagePart, Message, Text, TextPart, Tokens
+from lmx_daemon.contract.generation.events import Delta, Ending, Failed, Finished, Queued, Started, ToolCallDelta, Usage
+from lmx_daemon.contract.generation.requests import Chat, Generate, ImagePart, Message, Text, TextPart, Tokens
 from lmx_daemon.contract.worker.frames import MAX_FRAME_BYTES, Decoder, Encoder, FrameError
 from lmx_daemon.contract.worker.messages import Cancel, Events, FromWorker, Heartbeat, Leave, Log, Submit, ToWorker
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lmx_cli.commands import build
-from lmx_cli.layout import cells
 from lmx_cli.output import Output
+from lmx_cli.text.layout import cells
 from lmx_daemon.storage.benchmark import (
     ClientMachine,
     MeasuredTest,

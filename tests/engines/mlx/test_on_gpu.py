@@ -15,7 +15,7 @@ import pytest
 from mlx.utils import tree_map
 from mlx_lm.models import activations, base
 
-from lmx_daemon.contract.requests import Sampling
+from lmx_daemon.contract.generation.requests import Sampling
 from lmx_daemon.contract.worker.messages import TextOptions
 from lmx_daemon.engines.mlx import patches, platform
 from lmx_daemon.engines.mlx.batch.batch import Batch

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.events import Counted, Failed, Finished, Started
-from lmx_daemon.contract.requests import Count, Text, Tokens
+from lmx_daemon.contract.generation.events import Counted, Failed, Finished, Started
+from lmx_daemon.contract.generation.requests import Count, Text, Tokens
 from lmx_daemon.contract.worker.messages import Hello, Loaded, Log
 from tests.engines.mlx.worker_process import WorkerProcess, chat, completion, sampled
 from tests.models import ARCHITECTURES, build_model

@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from lmx_daemon.contract.events import Failed, Finished
-from lmx_daemon.contract.requests import Chat, Count, Generate, Message, Text, TextPart, Tool
+from lmx_daemon.contract.generation.events import Failed, Finished
+from lmx_daemon.contract.generation.requests import Chat, Count, Generate, Message, Text, TextPart, Tool
 from lmx_daemon.contract.worker.messages import LAST_WORDS, Cancel, Heartbeat, Loaded, LoadFailed, Log
 from tests.engines.mlx.worker_process import WorkerProcess, chat, completion
 from tests.models import build_model

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.events import Failed, Finished
+from lmx_daemon.contract.generation.events import Failed, Finished
 from lmx_daemon.contract.worker.messages import Leave, Loaded, LoadFailed, LoadProgress
 from tests.engines.mlx.worker_process import WorkerProcess, chat, completion
 from tests.models import build_model

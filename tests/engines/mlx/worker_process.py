@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmx_daemon.contract.events import Delta, Event, is_terminal
-from lmx_daemon.contract.requests import Chat, Generate, Message, Request, Sampling, Text, TextPart
+from lmx_daemon.contract.generation.events import Delta, Event, is_terminal
+from lmx_daemon.contract.generation.requests import Chat, Generate, Message, Request, Sampling, Text, TextPart
 from lmx_daemon.contract.worker.frames import Decoder, Encoder
 from lmx_daemon.contract.worker.messages import (
     Cancel,

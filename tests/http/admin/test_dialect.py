@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from lmx_daemon.contract.errors import BusyError, WorkerError
-from lmx_daemon.contract.events import Delta, Event, Failed, Started
+from lmx_daemon.contract.generation.events import Delta, Event, Failed, Started
 from lmx_daemon.http.app import admin_app
 from lmx_daemon.http.images.remote import RemoteImages
 from lmx_daemon.http.parts import Parts

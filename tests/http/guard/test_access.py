@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.admin.keys import KeyRequest
-from lmx_daemon.contract.events import Ending, Event, Finished, Started
-from lmx_daemon.contract.requests import Generate
+from lmx_daemon.contract.generation.events import Ending, Event, Finished, Started
+from lmx_daemon.contract.generation.requests import Generate
 from lmx_daemon.storage.keys import KeyStore
 from tests.http.asgi import Answer, FakePool, ask, public_app_over
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.events import Ending, Finished, Started
-from lmx_daemon.contract.requests import Generate
+from lmx_daemon.contract.generation.events import Ending, Finished, Started
+from lmx_daemon.contract.generation.requests import Generate
 from tests.http.asgi import FakePool, ask, public_app_over
 
 EVENTS = [Started(id="r", prompt_tokens=1, cached_tokens=0, seed=1), Finished(id="r", endings=(Ending(reason="stop"),))]

@@ -11,8 +11,8 @@ import httpx2
 import pytest
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.events import Counted, Delta, Ending, Event, Finished, Started
-from lmx_daemon.contract.requests import Chat, Count, Generate, ImagePart, Message
+from lmx_daemon.contract.generation.events import Counted, Delta, Ending, Event, Finished, Started
+from lmx_daemon.contract.generation.requests import Chat, Count, Generate, ImagePart, Message
 from lmx_daemon.http.images import remote
 from lmx_daemon.http.images.addresses import is_public
 from lmx_daemon.http.images.inline import RemoteImage

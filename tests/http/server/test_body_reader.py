@@ -23,8 +23,8 @@ from lmx_daemon.http.server.body_reader import (
     check_structure,
 )
 from lmx_daemon.settings.schema import ServerSettings
-from lmx_daemon.storage import structure
-from lmx_daemon.storage.structure import exceeds
+from lmx_daemon.storage.foreign import structure
+from lmx_daemon.storage.foreign.structure import exceeds
 
 TRICKY = st.text(st.sampled_from('a,"\\{}[]:\n\u00e9'), max_size=12)
 JSON = st.recursive(

@@ -33,7 +33,7 @@ from lmx_daemon.library.catalog.model_names import NEAREST
 from lmx_daemon.library.catalog.parameter_count import count_parameters
 from lmx_daemon.library.catalog.roots import ModelRoot, lmstudio_folders
 from lmx_daemon.library.catalog.traits import traits_of
-from lmx_daemon.storage.safetensors import read_header
+from lmx_daemon.storage.foreign.safetensors import read_header
 from tests.library.repositories import make_cached, make_folder
 
 KEYS = sampled_from(

@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.admin.snapshot import Health, HostMemory, RequestRow, Snapshot, Status
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.events import Timings
+from lmx_daemon.contract.generation.events import Timings
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.contract.models import Instance
-from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.monitor.metrics.exposition import exposition
 from lmx_daemon.monitor.metrics.readings import Readings
 from lmx_daemon.monitor.metrics.request_metrics import MOST_CODES, MOST_MODELS, RequestMetrics

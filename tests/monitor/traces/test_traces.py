@@ -11,8 +11,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.events import Timings
-from lmx_daemon.contract.requests import Chat, Generate, Message, Request, Sampling, TextPart
+from lmx_daemon.contract.generation.events import Timings
+from lmx_daemon.contract.generation.requests import Chat, Generate, Message, Request, Sampling, TextPart
 from lmx_daemon.monitor.traces.spans import Spans
 from lmx_daemon.monitor.traces.traces import Traces
 from lmx_daemon.settings.sections.traces import TraceSettings

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from lmx_daemon.contract.admin.protocol import LoadRequest
-from lmx_daemon.contract.requests import Chat, Count, Generate, Sampling, Text
+from lmx_daemon.contract.generation.requests import Chat, Count, Generate, Sampling, Text
 from lmx_daemon.residency.decisions.own_settings import NONE, with_own_settings, with_own_sizes
 from lmx_daemon.settings.schema import ModelSettings, Settings
 from tests.residency.fakes import GB, Floor

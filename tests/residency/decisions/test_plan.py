@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.requests import Chat, Message, Prompt, Text, TextPart, Tokens, Tool, ToolCall
+from lmx_daemon.contract.generation.requests import Chat, Message, Prompt, Text, TextPart, Tokens, Tool, ToolCall
 from lmx_daemon.residency.decisions.plan import (
     CHARACTERS,
     RETRY_SECONDS,

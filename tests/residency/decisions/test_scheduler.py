@@ -17,8 +17,8 @@ from lmx_daemon.contract.errors import (
     ShuttingDownError,
     WorkerError,
 )
-from lmx_daemon.contract.events import Delta, Finished, Loading
-from lmx_daemon.contract.requests import Count, Generate, Text
+from lmx_daemon.contract.generation.events import Delta, Finished, Loading
+from lmx_daemon.contract.generation.requests import Count, Generate, Text
 from lmx_daemon.contract.worker.messages import Load, LoadProgress, MemoryUse, Submit
 from lmx_daemon.residency.decisions.plan import FAR_ALONG, RETRY_SECONDS
 from tests.residency.fakes import GB, MB, ONE_FITS, FakeWorker, Floor, error_code, last_event

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from lmx_daemon.contract.events import Delta, Ending, Failed, Finished, Timings, Usage, is_terminal
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.events import Delta, Ending, Failed, Finished, Timings, Usage, is_terminal
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.residency.requests.active_request import MAX_EVENTS, ActiveRequest
 
 REQUEST = Generate(id="r", model="m", prompt=Text(text="x"))

@@ -6,8 +6,8 @@ import pytest
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.errors import BusyError, ErrorBody
-from lmx_daemon.contract.events import Delta, Ending, Event, Failed, Finished, Loading, Started, Timings
-from lmx_daemon.contract.requests import Generate, Request, Text
+from lmx_daemon.contract.generation.events import Delta, Ending, Event, Failed, Finished, Loading, Started, Timings
+from lmx_daemon.contract.generation.requests import Generate, Request, Text
 from lmx_daemon.residency.requests.observers import Observers
 from lmx_daemon.residency.requests.request_registry import RequestRegistry
 

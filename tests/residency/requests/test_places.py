@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from lmx_daemon.contract.errors import BusyError
-from lmx_daemon.contract.events import Started
-from lmx_daemon.contract.requests import Count, Generate, Request, Text
+from lmx_daemon.contract.generation.events import Started
+from lmx_daemon.contract.generation.requests import Count, Generate, Request, Text
 from lmx_daemon.contract.shares import Share, share_of
 from lmx_daemon.residency.requests.places import place_for, yielding
 from lmx_daemon.settings.schema import EngineSettings, ServerSettings, Settings

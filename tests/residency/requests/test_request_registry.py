@@ -3,8 +3,8 @@
 import pytest
 
 from lmx_daemon.contract.errors import ConflictError, RequestNotFoundError, WorkerError
-from lmx_daemon.contract.events import Delta, Ending, Failed, Finished
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.events import Delta, Ending, Failed, Finished
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.residency.requests.observers import Observers
 from lmx_daemon.residency.requests.request_registry import RequestRegistry

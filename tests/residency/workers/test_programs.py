@@ -10,9 +10,9 @@ from typing import Any, get_args
 import pytest
 
 from lmx_daemon.contract.admin.protocol import LoadRequest
-from lmx_daemon.contract.events import Delta, Finished, is_terminal
+from lmx_daemon.contract.generation.events import Delta, Finished, is_terminal
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.contract.models import Figure, MemoryPlan, Model
-from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.contract.worker.messages import EngineKind, TextOptions
 from lmx_daemon.memory.need import Demand, Device, Measured
 from lmx_daemon.memory.shape import ModelShape

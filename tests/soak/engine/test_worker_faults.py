@@ -15,8 +15,8 @@ import httpx2
 import psutil
 import pytest
 
-from lmx_daemon.contract.events import Counted
-from lmx_daemon.contract.requests import Count, Text
+from lmx_daemon.contract.generation.events import Counted
+from lmx_daemon.contract.generation.requests import Count, Text
 from lmx_daemon.contract.worker.messages import Heartbeat, Loaded
 from tests.end_to_end.running import Daemon, wait_until
 from tests.engines.mlx.worker_process import WorkerProcess

@@ -12,8 +12,8 @@ from lmx_daemon.contract.models import Instance
 from lmx_daemon.settings.paths import Home
 from lmx_tui.app import LmxApp
 from lmx_tui.choices import ChoicesFile
-from lmx_tui.screens.dialogs import Confirm
-from lmx_tui.screens.inspector import InspectorDialog, RowDialog
+from lmx_tui.screens.dialogs.questions import Confirm
+from lmx_tui.screens.logs.inspector import InspectorDialog, RowDialog
 from lmx_tui.widgets.frame.table import Table
 from lmx_tui.widgets.monitor.axis import Mark, axis, marks_of
 from lmx_tui.widgets.monitor.panes import answer_rates, memory_top

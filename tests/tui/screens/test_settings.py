@@ -5,9 +5,9 @@ from collections.abc import Callable
 from textual.widgets import Input
 
 from lmx_tui.app import LmxApp
-from lmx_tui.screens.dialogs import AskText, Confirm, Pick
-from lmx_tui.screens.key_dialog import KeyDialog
-from lmx_tui.screens.secret_dialog import SecretDialog
+from lmx_tui.screens.dialogs.key_dialog import KeyDialog
+from lmx_tui.screens.dialogs.questions import AskText, Confirm, Pick
+from lmx_tui.screens.dialogs.secret_dialog import SecretDialog
 from lmx_tui.screens.settings import SettingsScreen
 from tests.fake_client import FakeClient
 from tests.tui.conftest import running, screen_text, until

@@ -49,7 +49,7 @@ class Batch:
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything to compute."""
+        """Return whether there is anything to compute."""
         return bool(self._prompts or self._decoding)
 
     @property

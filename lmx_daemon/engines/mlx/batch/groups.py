@@ -11,9 +11,9 @@ from typing import Any
 import mlx.core as mx
 
 from lmx_daemon.engines.mlx.batch import grouped_attention
-from lmx_daemon.engines.mlx.batch.kv_cache import BatchedCache
-from lmx_daemon.engines.mlx.batch.layers import extract, flatten, merge
-from lmx_daemon.engines.mlx.batch.slot_moves import close_gaps, runs_of, slots_for
+from lmx_daemon.engines.mlx.batch.cache.kv_cache import BatchedCache
+from lmx_daemon.engines.mlx.batch.cache.layers import extract, flatten, merge
+from lmx_daemon.engines.mlx.batch.cache.slot_moves import close_gaps, runs_of, slots_for
 from lmx_daemon.engines.mlx.batch.step import Row
 
 PADDING_RATIO = 0.25

@@ -65,7 +65,7 @@ class PrefillPrompt:
 
     @property
     def generates(self) -> bool:
-        """Whether its rows generate tokens."""
+        """Return whether its rows generate tokens."""
         return self.rows[0].max_tokens > 0
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import llguidance
 
-from lmx_daemon.contract.constraint import Constraint, JsonSchema, Regex
 from lmx_daemon.contract.errors import WorkerError
+from lmx_daemon.contract.generation.constraint import Constraint, JsonSchema, Regex
 from lmx_daemon.engines.mlx.grammar.limits import MEMORY_BYTES, SECONDS, parser_limits
 from lmx_daemon.engines.mlx.grammar.source import AnswerGrammar, invalid, source_of
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
@@ -48,7 +48,7 @@ class GrammarCompiler:
 
     @property
     def ready(self) -> bool:
-        """Whether the vocabulary has been read."""
+        """Return whether the vocabulary has been read."""
         return self._vocabulary is not None
 
     def read_ahead(self) -> None:

@@ -4,8 +4,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from lmx_daemon.contract.constraint import Constraint, Grammar, JsonSchema, Regex, TextChoice
 from lmx_daemon.contract.errors import RequestError
+from lmx_daemon.contract.generation.constraint import Constraint, Grammar, JsonSchema, Regex, TextChoice
 from lmx_daemon.contract.text import valid_text
 
 MAX_SOURCE = 512 * 1024

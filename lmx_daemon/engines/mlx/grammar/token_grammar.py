@@ -157,7 +157,7 @@ class TokenGrammar:
 
     @property
     def _follows(self) -> bool:
-        """Whether the next token has to follow the grammar."""
+        """Return whether the next token has to follow the grammar."""
         return self._phase in ("start", "answer") or not self._outside
 
     @property

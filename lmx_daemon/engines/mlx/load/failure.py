@@ -14,7 +14,7 @@ from lmx_daemon.contract.errors import LmxError, ModelLoadError, OutOfMemoryErro
 from lmx_daemon.contract.text import shortened
 from lmx_daemon.engines.mlx.load.config_fault import FIELD, config_fault, number_fault
 from lmx_daemon.engines.mlx.out_of_memory import is_out_of_memory
-from lmx_daemon.storage.reading import read_object
+from lmx_daemon.storage.foreign.reading import read_object
 
 READABLE = (ValueError, RuntimeError, OSError)
 """Exceptions whose texts describe the model: shapes that do not fit, names of parameters, files."""

@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 
 from lmx_daemon.contract.errors import ModelLoadError, UntrustedModelError
 from lmx_daemon.memory.bounds import absurd
-from lmx_daemon.storage.reading import read_model_file
-from lmx_daemon.storage.structure import exceeds
+from lmx_daemon.storage.foreign.reading import read_model_file
+from lmx_daemon.storage.foreign.structure import exceeds
 
 MAX_TEXT_BYTES = 64 * 1024 * 1024
 """Limit on a text file; tokenizer.json of the largest vocabularies has about 30 MB."""

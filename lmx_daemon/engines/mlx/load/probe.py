@@ -22,7 +22,8 @@ from mlx_lm.models.cache import (
 
 from lmx_daemon.contract.worker.cache_shape import CACHE_BLOCK, CacheShape, Growing
 from lmx_daemon.engines.mlx import patches, platform
-from lmx_daemon.engines.mlx.batch import grouped_attention, layers, padded_prefill
+from lmx_daemon.engines.mlx.batch import grouped_attention, padded_prefill
+from lmx_daemon.engines.mlx.batch.cache import layers
 from lmx_daemon.engines.mlx.batch.groups import fork
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 
-from lmx_daemon.contract.requests import MEMORY_ONLY
+from lmx_daemon.contract.generation.requests import MEMORY_ONLY
 from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK, WIDTH, chain, encode, end_key, root_key
 from lmx_daemon.engines.mlx.prefix.cache_layout import (
     CacheLayout,

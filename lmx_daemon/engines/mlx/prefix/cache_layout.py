@@ -48,7 +48,7 @@ class CacheLayout(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def trimmable(self) -> bool:
-        """Whether any prefix of a stored sequence can be used, not only those that end at a checkpoint."""
+        """Return whether any prefix of a stored sequence can be used, not only those that end at a checkpoint."""
         return all(layer.kind != "state" for layer in _flat(self.layers))
 
 

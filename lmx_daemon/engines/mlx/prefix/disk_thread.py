@@ -87,7 +87,7 @@ class DiskThread:
 
     @property
     def answers(self) -> bool:
-        """Whether the disk makes progress, or has nothing to do. Any thread may ask."""
+        """Return whether the disk makes progress, or has nothing to do. Any thread may ask."""
         return not self._busy or time.monotonic() - self._progress_at < ANSWER_SECONDS
 
     def _note_progress(self) -> None:

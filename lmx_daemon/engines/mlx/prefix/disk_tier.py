@@ -60,7 +60,7 @@ class DiskTier(DiskThread):
 
     @property
     def silent(self) -> bool:
-        """Whether the disk does not answer: the engine does without it until it does. Each change goes to the log."""
+        """Return whether the disk does not answer: the engine goes on without it. Each change goes to the log."""
         if self._silent == self.answers:
             self._silent = not self._silent
             self._warn(f"the disk of the prefix cache {SILENT if self._silent else 'answers again'} ({self._root})")

@@ -71,7 +71,7 @@ class PrefixSharing:
 
     @property
     def disk_silent(self) -> bool:
-        """Whether the disk tier does not answer, and is not used."""
+        """Return whether the disk tier does not answer, and is not used."""
         return self._disk is not None and self._disk.silent
 
     def may_start(self, lookup: PrefixLookup | None, rows: RunningRows) -> bool:

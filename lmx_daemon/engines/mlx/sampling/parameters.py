@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import Generate, Sampling
-from lmx_daemon.contract.sampling_defaults import default_of
+from lmx_daemon.contract.generation.requests import Generate, Sampling
+from lmx_daemon.contract.generation.sampling_defaults import default_of
 
 GREEDY_BELOW = 1e-5
 """Temperature below which the likeliest token is taken, since division by it would overflow."""
@@ -37,17 +37,17 @@ class SamplingParams:
 
     @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is always taken."""
+        """Return whether the likeliest token is always taken."""
         return self.temperature < GREEDY_BELOW
 
     @property
     def filtered(self) -> bool:
-        """Whether some tokens are excluded."""
+        """Return whether some tokens are excluded."""
         return self.top_p < 1.0 or self.top_k > 0 or self.min_p > 0.0
 
     @property
     def penalised(self) -> bool:
-        """Whether earlier tokens change the logits."""
+        """Return whether earlier tokens change the logits."""
         return bool(self.repetition_penalty != 1.0 or self.presence_penalty or self.frequency_penalty)
 
 

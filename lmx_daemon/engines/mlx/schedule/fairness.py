@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from lmx_daemon.contract.requests import Computation
+from lmx_daemon.contract.generation.requests import Computation
 from lmx_daemon.contract.shares import Share, share_of
 
 

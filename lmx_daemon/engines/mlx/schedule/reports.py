@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from lmx_daemon.contract.events import Event, Queued
+from lmx_daemon.contract.generation.events import Event, Queued
 from lmx_daemon.contract.worker.messages import Events, Log
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.text.engine_request import EngineRequest

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lmx_daemon.contract.errors import LmxError, WorkerError
-from lmx_daemon.contract.events import Event, Failed, Prefill
+from lmx_daemon.contract.generation.events import Event, Failed, Prefill
 from lmx_daemon.engines.mlx.batch.step import FailedRows, PromptRead, RowScores, StepResult, Token
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from lmx_daemon.engines.mlx.schedule.faults import failure_of

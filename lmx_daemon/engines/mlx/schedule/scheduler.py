@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lmx_daemon.contract.errors import ContextLengthError, LmxError, RequestError
-from lmx_daemon.contract.events import Failed
-from lmx_daemon.contract.requests import Decide, Generate
+from lmx_daemon.contract.generation.events import Failed
+from lmx_daemon.contract.generation.requests import Decide, Generate
 from lmx_daemon.contract.worker.messages import TextOptions
 from lmx_daemon.engines.mlx.batch.prefill import FOLDED
 from lmx_daemon.engines.mlx.batch.scoring import scratch_bytes
@@ -63,13 +63,13 @@ class Scheduler:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to do before the next command arrives."""
+        """Return whether there is nothing to do before the next command arrives."""
         queue = self._queue
         return not queue.running and all(self._prefixes.is_reading(request.lookup) for request in queue.waiting)
 
     @property
     def waits(self) -> bool:
-        """Whether requests are queued."""
+        """Return whether requests are queued."""
         return bool(self._queue)
 
     def turn(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.events import (
+from lmx_daemon.contract.generation.events import (
     Delta,
     Ending,
     Event,
@@ -16,7 +16,7 @@ from lmx_daemon.contract.events import (
     TokenLogprob,
     ToolCallDelta,
 )
-from lmx_daemon.contract.requests import Chat, Generate
+from lmx_daemon.contract.generation.requests import Chat, Generate
 from lmx_daemon.engines.mlx.batch.scoring import TokenScore
 from lmx_daemon.engines.mlx.batch.step import Row, Token
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, TokenGrammar
@@ -66,7 +66,7 @@ class AnswerRecord(EngineRequest):
 
     @property
     def done(self) -> bool:
-        """Whether all choices have ended."""
+        """Return whether all choices have ended."""
         return bool(self.choices) and all(choice.ending is not None for choice in self.choices)
 
     @property
@@ -91,7 +91,7 @@ class AnswerRecord(EngineRequest):
 
     @property
     def reuses(self) -> bool:
-        """Whether a stored prefix may be reused. It would hide the log-probabilities of its tokens."""
+        """Return whether a stored prefix may be reused. It would hide the log-probabilities of its tokens."""
         return self.generate.prompt_logprobs is None or self._scored >= len(self.prepared.tokens)
 
     def start(self, max_tokens: int, params: SamplingParams, tokenizer: Any, family: Family) -> Sequence[Choice]:
@@ -152,7 +152,7 @@ class AnswerRecord(EngineRequest):
 
     @property
     def _refuses_calls(self) -> bool:
-        """Whether the request forbids tool calls. Its tools stay in the prompt, whose stored prefixes still match."""
+        """Return whether the request forbids tool calls. Its tools stay in the prompt: stored prefixes match."""
         prompt = self.generate.prompt
         return isinstance(prompt, Chat) and prompt.tool_choice.mode == "none"
 

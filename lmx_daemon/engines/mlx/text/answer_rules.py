@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmx_daemon.contract.constraint import Constraint, Grammar, JsonSchema, Regex, TextChoice
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import Chat, Tool
+from lmx_daemon.contract.generation.constraint import Constraint, Grammar, JsonSchema, Regex, TextChoice
+from lmx_daemon.contract.generation.requests import Chat, Tool
 from lmx_daemon.engines.mlx.grammar.rules import (
     ANY,
     AnyText,

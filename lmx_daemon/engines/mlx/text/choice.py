@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Self
 
-from lmx_daemon.contract.events import Ending, TokenLogprob
+from lmx_daemon.contract.generation.events import Ending, TokenLogprob
 from lmx_daemon.engines.mlx.batch.step import Row
 from lmx_daemon.engines.mlx.grammar.token_grammar import TokenGrammar
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from lmx_daemon.contract.events import Decided, Event
-from lmx_daemon.contract.requests import Decide
+from lmx_daemon.contract.generation.events import Decided, Event
+from lmx_daemon.contract.generation.requests import Decide
 from lmx_daemon.engines.mlx.batch.groups import fork
 from lmx_daemon.engines.mlx.batch.scoring import Scoring, TokenScore
 from lmx_daemon.engines.mlx.batch.step import Row

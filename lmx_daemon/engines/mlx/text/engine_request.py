@@ -5,10 +5,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from lmx_daemon.contract.deadline import patience, too_late
 from lmx_daemon.contract.errors import DeadlineError
-from lmx_daemon.contract.events import Ending, Event, Finished, Started, Timings, Usage
-from lmx_daemon.contract.requests import Computation
+from lmx_daemon.contract.generation.deadline import patience, too_late
+from lmx_daemon.contract.generation.events import Ending, Event, Finished, Started, Timings, Usage
+from lmx_daemon.contract.generation.requests import Computation
 from lmx_daemon.engines.mlx.batch.scoring import TokenScore
 from lmx_daemon.engines.mlx.batch.step import Row
 from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart
@@ -80,7 +80,7 @@ class EngineRequest(ABC):
 
     @property
     def reuses(self) -> bool:
-        """Whether a stored prefix may be reused. It would hide the log-probabilities of its tokens."""
+        """Return whether a stored prefix may be reused. It would hide the log-probabilities of its tokens."""
         return True
 
     def deadline_error(self, now: float) -> DeadlineError | None:

@@ -26,7 +26,7 @@ class OpenEnvelope:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the last call's arguments are incomplete, or what follows it could not be read."""
+        """Return whether the last call's arguments are incomplete, or what follows it could not be read."""
         return self._source.open or self._dropping
 
     def take_parts(self) -> list[CallPart]:

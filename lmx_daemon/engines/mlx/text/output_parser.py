@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lmx_daemon.contract.events import ToolCallDelta
+from lmx_daemon.contract.generation.events import ToolCallDelta
 from lmx_daemon.engines.mlx.text.call_ids import new_id
 from lmx_daemon.engines.mlx.text.families.family import Family, State
 from lmx_daemon.engines.mlx.text.markers import MarkerPattern, marker_pattern
@@ -76,12 +76,12 @@ class OutputParser:
 
     @property
     def thinking(self) -> bool:
-        """Whether the newest text is reasoning."""
+        """Return whether the newest text is reasoning."""
         return self._state == "reasoning" and self._open is None
 
     @property
     def made_calls(self) -> bool:
-        """Whether a call has begun."""
+        """Return whether a call has begun."""
         return bool(self._ids)
 
     def feed(self, text: str) -> ParsedText:

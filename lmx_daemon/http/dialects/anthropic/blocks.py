@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import ImagePart, Part, TextPart
+from lmx_daemon.contract.generation.requests import ImagePart, Part, TextPart
 from lmx_daemon.http.decoding import convert
 from lmx_daemon.http.dialects.anthropic.bodies import Blocks
 from lmx_daemon.http.dialects.ignored import Ignored

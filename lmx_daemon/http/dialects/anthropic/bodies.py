@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from lmx_daemon.contract.requests import Probability
+from lmx_daemon.contract.generation.requests import Probability
 
 MAX_TOOLS = 512
 MAX_MESSAGES = 10_000

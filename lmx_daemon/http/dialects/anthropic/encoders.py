@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started, Usage
+from lmx_daemon.contract.generation.events import Delta, Ending, Event, Finished, Started, Usage
 from lmx_daemon.http.dialects.anthropic.call_ids import sent
 from lmx_daemon.http.dialects.anthropic.errors import anthropic_error
 from lmx_daemon.http.dialects.sse import named_event

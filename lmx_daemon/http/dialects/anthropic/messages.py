@@ -3,7 +3,7 @@
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import Message, Part, TextPart, ToolCall
+from lmx_daemon.contract.generation.requests import Message, Part, TextPart, ToolCall
 from lmx_daemon.http.dialects.anthropic.blocks import (
     Block,
     TextBlock,

@@ -1,10 +1,10 @@
-"""Translation of the bodies of Anthropic's routes to `contract.requests`."""
+"""Translation of the bodies of Anthropic's routes to `contract.generation.requests`."""
 
 from typing import Any
 
-from lmx_daemon.contract.constraint import JsonSchema
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import Chat, Count, Generate, Sampling
+from lmx_daemon.contract.generation.constraint import JsonSchema
+from lmx_daemon.contract.generation.requests import Chat, Count, Generate, Sampling
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.anthropic.bodies import CountBody, MessagesBody, ThinkingBody
 from lmx_daemon.http.dialects.anthropic.messages import conversation

@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import Response, get, post
 
-from lmx_daemon.contract.requests import Count, Generate
+from lmx_daemon.contract.generation.requests import Count, Generate
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialects.anthropic.bodies import CountBody, MessagesBody
 from lmx_daemon.http.dialects.anthropic.encoders import MessageEncoder

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import Tool, ToolChoice
+from lmx_daemon.contract.generation.requests import Tool, ToolChoice
 from lmx_daemon.http.decoding import convert
 from lmx_daemon.http.dialects.anthropic.bodies import CountBody
 from lmx_daemon.http.dialects.ignored import Ignored

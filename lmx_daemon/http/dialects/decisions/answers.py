@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from lmx_daemon.contract.events import Decided
+from lmx_daemon.contract.generation.events import Decided
 from lmx_daemon.http.dialects.decisions import bodies
 from lmx_daemon.http.dialects.decisions.bodies import DecisionBody, SystemOneBody
 from lmx_daemon.http.dialects.decisions.questions import (

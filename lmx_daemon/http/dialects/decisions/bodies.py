@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from lmx_daemon.contract.requests import Seconds
+from lmx_daemon.contract.generation.requests import Seconds
 
 MAX_QUESTIONS = 64
 """Questions of one request; each takes a place in the queue."""

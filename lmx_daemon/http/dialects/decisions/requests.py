@@ -1,4 +1,4 @@
-"""Translation of the bodies of decisions to questions and to `contract.requests.Decide`."""
+"""Translation of the bodies of decisions to questions and to `contract.generation.requests.Decide`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import Chat, Decide, Message, TextPart
+from lmx_daemon.contract.generation.requests import Chat, Decide, Message, TextPart
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.decisions import bodies
 from lmx_daemon.http.dialects.decisions.bodies import DecidingBody, DecisionBody, InputPart, SystemOneBody

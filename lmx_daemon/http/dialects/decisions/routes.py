@@ -2,7 +2,7 @@
 
 from litestar import post
 
-from lmx_daemon.contract.requests import Decide
+from lmx_daemon.contract.generation.requests import Decide
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialects.decisions.answers import (
     DecisionAnswer,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from lmx_daemon.contract.admin.protocol import Size
-from lmx_daemon.contract.requests import Probability
+from lmx_daemon.contract.generation.requests import Probability
 
 ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 MAX_INPUTS = 1000

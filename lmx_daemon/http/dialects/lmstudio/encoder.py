@@ -7,7 +7,17 @@ from typing import Any, Literal
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Delta, Event, Finished, Loading, Prefill, Queued, Started, Timings, Usage
+from lmx_daemon.contract.generation.events import (
+    Delta,
+    Event,
+    Finished,
+    Loading,
+    Prefill,
+    Queued,
+    Started,
+    Timings,
+    Usage,
+)
 from lmx_daemon.http.dialects.lmstudio.errors import lmstudio_error
 from lmx_daemon.http.dialects.sse import named_event
 

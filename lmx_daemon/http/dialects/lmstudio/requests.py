@@ -1,9 +1,9 @@
-"""Translation of the body of /api/v1/chat to `contract.requests.Generate`."""
+"""Translation of the body of /api/v1/chat to `contract.generation.requests.Generate`."""
 
 from collections.abc import Sequence
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import Chat, Generate, Message, Part, Sampling, TextPart
+from lmx_daemon.contract.generation.requests import Chat, Generate, Message, Part, Sampling, TextPart
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.lmstudio.bodies import LmStudioChatBody, LmStudioInput
 from lmx_daemon.http.images.inline import image_of_url

@@ -7,14 +7,14 @@ from litestar import Response, get, post
 from litestar.params import FromPath
 
 from lmx_daemon.contract.errors import UnsupportedError
-from lmx_daemon.contract.requests import Generate
+from lmx_daemon.contract.generation.requests import Generate
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialects.lmstudio.models import v0_alias, v0_entry
 from lmx_daemon.http.dialects.lmstudio.v0_encoder import V0Encoder
 from lmx_daemon.http.dialects.loaded_context import loaded_context
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
-from lmx_daemon.http.dialects.openai_chat.completion_encoder import CompletionEncoder
-from lmx_daemon.http.dialects.openai_chat.completion_requests import completion_requests, prompt_echoes
+from lmx_daemon.http.dialects.openai_chat.completions.completion_encoder import CompletionEncoder
+from lmx_daemon.http.dialects.openai_chat.completions.completion_requests import completion_requests, prompt_echoes
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, OpenAIEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
 from lmx_daemon.http.dialects.openai_chat.reasoning import reasoning_names

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Event, Finished
+from lmx_daemon.contract.generation.events import Event, Finished
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.dialects import sse

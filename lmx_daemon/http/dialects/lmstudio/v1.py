@@ -13,8 +13,8 @@ from litestar.params import FromPath
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ModelNotFoundError
-from lmx_daemon.contract.events import Event
-from lmx_daemon.contract.requests import Chat, Message, TextPart
+from lmx_daemon.contract.generation.events import Event
+from lmx_daemon.contract.generation.requests import Chat, Message, TextPart
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.decoding import body_of
 from lmx_daemon.http.dialects.lmstudio.bodies import (

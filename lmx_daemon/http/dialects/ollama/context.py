@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import Message, TextPart
+from lmx_daemon.contract.generation.requests import Message, TextPart
 
 MARK = 7_105_912
 """First integer of a context that this server made. It is above the token ids of all vocabularies."""

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Delta, Event, Finished, TokenLogprob, ToolCallDelta
-from lmx_daemon.contract.requests import Message, TextPart
+from lmx_daemon.contract.generation.events import Delta, Event, Finished, TokenLogprob, ToolCallDelta
+from lmx_daemon.contract.generation.requests import Message, TextPart
 from lmx_daemon.http.dialects.ollama.context import packed
 from lmx_daemon.http.dialects.timestamps import timestamp
 

@@ -1,13 +1,13 @@
-"""Translation of the bodies of /api/chat and /api/generate to `contract.requests.Generate`."""
+"""Translation of the bodies of /api/chat and /api/generate to `contract.generation.requests.Generate`."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.constraint import Constraint, JsonSchema
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import (
+from lmx_daemon.contract.generation.constraint import Constraint, JsonSchema
+from lmx_daemon.contract.generation.requests import (
     Chat,
     Generate,
     Infill,

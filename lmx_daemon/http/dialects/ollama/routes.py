@@ -7,7 +7,7 @@ from litestar import Response, get, post
 
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.errors import NotFoundError, RequestError
-from lmx_daemon.contract.requests import Chat, Generate
+from lmx_daemon.contract.generation.requests import Chat, Generate
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.decoding import body_of
 from lmx_daemon.http.dialects.durations import keep_alive_seconds

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from lmx_daemon.contract.requests import Overflow, Penalty, Probability, Seconds
+from lmx_daemon.contract.generation.requests import Overflow, Penalty, Probability, Seconds
 
 MAX_TOOLS = 512
 MAX_MESSAGES = 10_000
@@ -55,7 +55,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     queue_deadline: Seconds | None = None
     priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] | None = None
     cache_namespace: Annotated[str, msgspec.Meta(max_length=512)] | None = None
-    """Four additions of lmx; contract/requests.py defines them."""
+    """Four additions of lmx; contract/generation/requests.py defines them."""
     overflow: Overflow | None = None
     """Treatment of a prompt above the context, an addition of lmx; absent, such a prompt is an error."""
     preset: Annotated[str, msgspec.Meta(max_length=512)] | None = None

@@ -1,7 +1,7 @@
 """The constraint of a request: `response_format`, or one of the `guided_` fields."""
 
-from lmx_daemon.contract.constraint import Constraint, Grammar, JsonSchema, Regex, TextChoice
 from lmx_daemon.contract.errors import RequestError
+from lmx_daemon.contract.generation.constraint import Constraint, Grammar, JsonSchema, Regex, TextChoice
 from lmx_daemon.http.dialects.json_limits import check_json
 from lmx_daemon.http.dialects.openai_chat.bodies import Body, ResponseFormat
 

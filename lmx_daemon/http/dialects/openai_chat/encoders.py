@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Delta, Event, Finished, TokenLogprob, ToolCallDelta, Usage
+from lmx_daemon.contract.generation.events import Delta, Event, Finished, TokenLogprob, ToolCallDelta, Usage
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.dialects import sse
 from lmx_daemon.http.dialects.openai_chat import functions as openai_functions

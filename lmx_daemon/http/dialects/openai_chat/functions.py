@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.events import ToolCallDelta
+from lmx_daemon.contract.generation.events import ToolCallDelta
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, MessageBody, ToolBody, ToolCallBody
 
 

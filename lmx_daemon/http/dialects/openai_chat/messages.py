@@ -3,7 +3,7 @@
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import Message, Part, Role, TextPart, ToolCall
+from lmx_daemon.contract.generation.requests import Message, Part, Role, TextPart, ToolCall
 from lmx_daemon.http.dialects.json_limits import check_json
 from lmx_daemon.http.dialects.openai_chat.bodies import ImageBody, MessageBody, PartBody, ToolCallBody
 from lmx_daemon.http.images.inline import image_of_url

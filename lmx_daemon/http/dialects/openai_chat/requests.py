@@ -1,9 +1,9 @@
-"""Translation of the bodies of the OpenAI routes to `contract.requests.Generate`."""
+"""Translation of the bodies of the OpenAI routes to `contract.generation.requests.Generate`."""
 
 from typing import Any
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import (
+from lmx_daemon.contract.generation.requests import (
     MEMORY_ONLY,
     Chat,
     Generate,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from lmx_daemon.contract.requests import Probability, Seconds
+from lmx_daemon.contract.generation.requests import Probability, Seconds
 
 MAX_ITEMS = 20_000
 MAX_TOOLS = 512
@@ -64,13 +64,13 @@ class ResponsesBody(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def summary(self) -> bool:
-        """Whether the client asks for a summary of the reasoning, as which the whole reasoning is sent."""
+        """Return whether the client asks for a summary of the reasoning, as which the whole reasoning is sent."""
         settings = self.reasoning
         return settings is not None and bool(settings.summary or settings.generate_summary)
 
     @property
     def encrypted(self) -> bool:
-        """Whether the client asks for reasoning that it can send back although nothing is stored."""
+        """Return whether the client asks for reasoning that it can send back although nothing is stored."""
         return "reasoning.encrypted_content" in (self.include or ())
 
     @property

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.events import Delta, Event, Finished
-from lmx_daemon.contract.requests import Chat, Generate, Message, TextPart
+from lmx_daemon.contract.generation.events import Delta, Event, Finished
+from lmx_daemon.contract.generation.requests import Chat, Generate, Message, TextPart
 from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.dialects.openai_responses.items import sealed
 from lmx_daemon.http.dialects.openai_responses.response_object import new_response_id, usage_of

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Delta, Event, Finished, ToolCallDelta
+from lmx_daemon.contract.generation.events import Delta, Event, Finished, ToolCallDelta
 from lmx_daemon.http.dialects.openai_responses.bodies import Object, ResponsesBody
 from lmx_daemon.http.dialects.openai_responses.output_items import (
     CallItem,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from lmx_daemon.contract.events import TokenLogprob, ToolCallDelta
+from lmx_daemon.contract.generation.events import TokenLogprob, ToolCallDelta
 from lmx_daemon.http.dialects.openai_responses.bodies import Object
 from lmx_daemon.http.dialects.openai_responses.items import sealed
 from lmx_daemon.http.dialects.openai_responses.tool_table import NamedTool, input_of

@@ -1,12 +1,12 @@
-"""Translation of the body of /v1/responses to `contract.requests.Generate`."""
+"""Translation of the body of /v1/responses to `contract.generation.requests.Generate`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmx_daemon.contract.constraint import Constraint, JsonSchema
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import Chat, Generate, Message, Sampling, TextPart
+from lmx_daemon.contract.generation.constraint import Constraint, JsonSchema
+from lmx_daemon.contract.generation.requests import Chat, Generate, Message, Sampling, TextPart
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.json_limits import check_json
 from lmx_daemon.http.dialects.openai_responses.bodies import Object, ResponsesBody

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.events import Usage
+from lmx_daemon.contract.generation.events import Usage
 from lmx_daemon.http.dialects.openai_responses.bodies import Object, ResponsesBody
 
 CONTEXT = "context_length_exceeded"

@@ -11,8 +11,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from lmx_daemon.contract.errors import NotFoundError, RequestError
-from lmx_daemon.contract.events import Event
-from lmx_daemon.contract.requests import Chat, Count, Message
+from lmx_daemon.contract.generation.events import Event
+from lmx_daemon.contract.generation.requests import Chat, Count, Message
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialects.ignored import Ignored
 from lmx_daemon.http.dialects.openai_responses.bodies import Object, ResponsesBody

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import Tool, ToolChoice
+from lmx_daemon.contract.generation.requests import Tool, ToolChoice
 from lmx_daemon.http.dialects.json_limits import check_json
 from lmx_daemon.http.dialects.openai_responses.bodies import Object
 

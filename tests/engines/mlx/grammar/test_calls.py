@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import Chat, Tool, ToolChoice
+from lmx_daemon.contract.generation.requests import Chat, Tool, ToolChoice
 from lmx_daemon.engines.mlx.grammar.rules import lark_of
 from lmx_daemon.engines.mlx.grammar.token_grammar import TokenGrammar
 from lmx_daemon.engines.mlx.text.answer_rules import answer_rule

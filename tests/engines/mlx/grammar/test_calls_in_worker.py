@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 from mlx_lm.utils import load_tokenizer
 
-from lmx_daemon.contract.constraint import JsonSchema
-from lmx_daemon.contract.events import Finished
-from lmx_daemon.contract.requests import Chat, Generate, Message, TextPart, Tool, ToolChoice
+from lmx_daemon.contract.generation.constraint import JsonSchema
+from lmx_daemon.contract.generation.events import Finished
+from lmx_daemon.contract.generation.requests import Chat, Generate, Message, TextPart, Tool, ToolChoice
 from lmx_daemon.contract.worker.messages import Loaded
 from lmx_daemon.engines.mlx.text.families.choose import family_of
 from tests.engines.mlx.worker_process import WorkerProcess, sampled

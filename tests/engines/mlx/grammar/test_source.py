@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmx_daemon.contract.constraint import Grammar
+from lmx_daemon.contract.generation.constraint import Grammar
 from lmx_daemon.engines.mlx.grammar.check_program import check
 from lmx_daemon.engines.mlx.grammar.source import AnswerGrammar, invalid
 

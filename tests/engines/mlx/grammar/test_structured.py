@@ -11,10 +11,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from lmx_daemon.contract.constraint import Constraint, Grammar, JsonSchema, Regex, TextChoice
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.events import Delta, Event, Failed, Finished
-from lmx_daemon.contract.requests import Generate, Sampling, Tokens
+from lmx_daemon.contract.generation.constraint import Constraint, Grammar, JsonSchema, Regex, TextChoice
+from lmx_daemon.contract.generation.events import Delta, Event, Failed, Finished
+from lmx_daemon.contract.generation.requests import Generate, Sampling, Tokens
 from lmx_daemon.contract.worker.messages import Events, TextOptions
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.grammar.compiler import GrammarCompiler

@@ -10,7 +10,7 @@ import mlx.core as mx
 import pytest
 from mlx_lm.models.cache import KVCache
 
-from lmx_daemon.contract.requests import MEMORY_ONLY
+from lmx_daemon.contract.generation.requests import MEMORY_ONLY
 from lmx_daemon.engines.mlx.prefix.block_files import bound
 from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache

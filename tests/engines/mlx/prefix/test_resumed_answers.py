@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.events import Event, Failed, Finished
-from lmx_daemon.contract.requests import Generate, Tokens
+from lmx_daemon.contract.generation.events import Event, Failed, Finished
+from lmx_daemon.contract.generation.requests import Generate, Tokens
 from lmx_daemon.contract.worker.messages import Grant, Load, Loaded, LoadFailed, Log, TextOptions
 from lmx_daemon.engines.mlx.schedule.faults import MAX_FAILED_STEPS
 from tests.engines.mlx.worker_process import WorkerProcess, completion, sampled

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.events import Finished, Started
-from lmx_daemon.contract.requests import Chat, Generate, Message, TextPart
+from lmx_daemon.contract.generation.events import Finished, Started
+from lmx_daemon.contract.generation.requests import Chat, Generate, Message, TextPart
 from lmx_daemon.contract.worker.messages import Leave, Loaded, Log, Memory
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart

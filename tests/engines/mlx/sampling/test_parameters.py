@@ -3,7 +3,7 @@
 import pytest
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import Generate, Sampling, Text
+from lmx_daemon.contract.generation.requests import Generate, Sampling, Text
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams, check, resolve
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from lmx_daemon.contract.events import Decided, Failed, Finished, Started
-from lmx_daemon.contract.requests import Sampling
+from lmx_daemon.contract.generation.events import Decided, Failed, Finished, Started
+from lmx_daemon.contract.generation.requests import Sampling
 from lmx_daemon.engines.mlx.batch.scoring import scratch_bytes
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.engines.mlx.schedule.fairness import fair_order
 
 

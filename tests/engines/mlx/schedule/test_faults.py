@@ -1,6 +1,6 @@
 """Requests that fail, and errors that they get, after a step that raised."""
 
-from lmx_daemon.contract.requests import Generate, Tokens
+from lmx_daemon.contract.generation.requests import Generate, Tokens
 from lmx_daemon.engines.mlx.schedule.faults import MAX_FAILED_STEPS, MAX_FAILURES, Faults, failure_of, requests_to_fail
 from lmx_daemon.engines.mlx.text.answer import AnswerRecord
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt

@@ -6,8 +6,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from lmx_daemon.contract.events import Delta, Failed, Finished, PromptTokens, Started
-from lmx_daemon.contract.requests import Sampling
+from lmx_daemon.contract.generation.events import Delta, Failed, Finished, PromptTokens, Started
+from lmx_daemon.contract.generation.requests import Sampling
 from lmx_daemon.contract.worker.messages import TextOptions
 from lmx_daemon.engines.mlx.batch.prefill import FOLDED, Pace, PrefillPrompt, choose_pieces
 from lmx_daemon.engines.mlx.batch.scoring import LOGIT_BYTES, Scoring, piece_tokens, scratch_bytes

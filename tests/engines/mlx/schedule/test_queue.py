@@ -3,7 +3,7 @@
 import pytest
 
 from lmx_daemon.contract.errors import ContextLengthError
-from lmx_daemon.contract.requests import Generate, Tokens
+from lmx_daemon.contract.generation.requests import Generate, Tokens
 from lmx_daemon.contract.worker.cache_shape import CacheShape, Growing
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.events import (
+from lmx_daemon.contract.generation.events import (
     Delta,
     Event,
     Failed,
@@ -22,7 +22,7 @@ from lmx_daemon.contract.events import (
     TokenLogprob,
     is_terminal,
 )
-from lmx_daemon.contract.requests import Decide, Generate, Sampling, Tokens
+from lmx_daemon.contract.generation.requests import Decide, Generate, Sampling, Tokens
 from lmx_daemon.contract.worker.messages import Events, TextOptions
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.load.model import LoadedModel, load

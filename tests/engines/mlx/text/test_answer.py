@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from mlx_lm.utils import load_tokenizer
 
-from lmx_daemon.contract.constraint import Constraint, JsonSchema
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.events import Delta
-from lmx_daemon.contract.requests import Chat, Generate, Text, ToolChoice
+from lmx_daemon.contract.generation.constraint import Constraint, JsonSchema
+from lmx_daemon.contract.generation.events import Delta
+from lmx_daemon.contract.generation.requests import Chat, Generate, Text, ToolChoice
 from lmx_daemon.engines.mlx.batch.step import Token
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.text.answer import BANNED, AnswerRecord

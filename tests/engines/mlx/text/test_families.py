@@ -9,7 +9,7 @@ import mlx_lm.tool_parsers
 import pytest
 from mlx_lm.utils import load_tokenizer
 
-from lmx_daemon.contract.requests import Chat, Tool, ToolChoice
+from lmx_daemon.contract.generation.requests import Chat, Tool, ToolChoice
 from lmx_daemon.contract.tool_families import TEXTS
 from lmx_daemon.engines.mlx.text.answer_rules import answer_rule
 from lmx_daemon.engines.mlx.text.families.choose import FAMILIES as CHOSEN

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.events import Finished
-from lmx_daemon.contract.requests import Chat, Generate, Message, TextPart, Tool, ToolChoice
+from lmx_daemon.contract.generation.events import Finished
+from lmx_daemon.contract.generation.requests import Chat, Generate, Message, TextPart, Tool, ToolChoice
 from lmx_daemon.contract.worker.messages import Loaded
 from tests.engines.mlx.worker_process import WorkerProcess, sampled
 from tests.models import TEMPLATE

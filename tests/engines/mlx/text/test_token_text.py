@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from mlx_lm.utils import load_tokenizer
 
-from lmx_daemon.contract.events import Delta
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.events import Delta
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.engines.mlx.batch.step import Token
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.sampling.sampler import Logprobs

@@ -5,7 +5,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from lmx_daemon.contract.events import Counted, Ending, Finished
+from lmx_daemon.contract.generation.events import Counted, Ending, Finished
 from tests.http.asgi import Answer, FakePool, ask, public_app_over
 
 OK = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}

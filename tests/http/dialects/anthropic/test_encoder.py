@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmx_daemon.contract.errors import WorkerError
-from lmx_daemon.contract.events import (
+from lmx_daemon.contract.generation.events import (
     Delta,
     Ending,
     Event,

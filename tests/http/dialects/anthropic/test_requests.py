@@ -9,9 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmx_daemon.contract.constraint import JsonSchema
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import Chat, Generate, ImagePart, Message, TextPart, Tool, ToolCall, ToolChoice
+from lmx_daemon.contract.generation.constraint import JsonSchema
+from lmx_daemon.contract.generation.requests import (
+    Chat,
+    Generate,
+    ImagePart,
+    Message,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolChoice,
+)
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.decoding import decode
 from lmx_daemon.http.dialects.anthropic.blocks import TYPES

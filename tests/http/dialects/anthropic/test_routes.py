@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from lmx_daemon.contract import errors
-from lmx_daemon.contract.events import (
+from lmx_daemon.contract.generation.events import (
     Counted,
     Delta,
     Ending,
@@ -20,7 +20,7 @@ from lmx_daemon.contract.events import (
     Queued,
     Started,
 )
-from lmx_daemon.contract.requests import Chat, Count
+from lmx_daemon.contract.generation.requests import Chat, Count
 from lmx_daemon.http import serving
 from lmx_daemon.http.dialects.anthropic.answers import AnthropicErrorAnswer, StreamEvent
 from lmx_daemon.residency.requests.active_request import ActiveRequest

@@ -10,7 +10,7 @@ import pytest
 from anthropic import AsyncAnthropic
 
 from lmx_daemon.contract import errors
-from lmx_daemon.contract.events import Delta, Event, Failed, Started
+from lmx_daemon.contract.generation.events import Delta, Event, Failed, Started
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from tests.http.asgi import FakePool, public_app_over
 

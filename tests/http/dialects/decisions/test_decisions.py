@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.errors import WorkerError
-from lmx_daemon.contract.events import Decided, Event, Failed, Started, Usage
-from lmx_daemon.contract.requests import Chat, Decide
+from lmx_daemon.contract.generation.events import Decided, Event, Failed, Started, Usage
+from lmx_daemon.contract.generation.requests import Chat, Decide
 from lmx_daemon.http.dialects.decisions.questions import choice_confidence, letters, score_confidence
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from tests.http.asgi import FakePool, ask, public_app_over

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.events import Ending, Event, Finished
+from lmx_daemon.contract.generation.events import Ending, Event, Finished
 from tests.http.asgi import Answer, FakePool, ask, public_app_over
 from tests.http.not_json import NOT_JSON
 

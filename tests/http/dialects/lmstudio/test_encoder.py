@@ -8,7 +8,18 @@ import msgspec
 import pytest
 
 from lmx_daemon.contract.errors import ModelNotFoundError, WorkerError
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Loading, Prefill, Queued, Started, Timings, Usage
+from lmx_daemon.contract.generation.events import (
+    Delta,
+    Ending,
+    Event,
+    Finished,
+    Loading,
+    Prefill,
+    Queued,
+    Started,
+    Timings,
+    Usage,
+)
 from lmx_daemon.contract.models import Model
 from lmx_daemon.http.dialects.lmstudio.answers import (
     LmStudioError,
@@ -21,7 +32,7 @@ from lmx_daemon.http.dialects.lmstudio.answers import (
 from lmx_daemon.http.dialects.lmstudio.encoder import LmStudioChatEncoder
 from lmx_daemon.http.dialects.lmstudio.errors import lmstudio_error
 from lmx_daemon.http.dialects.lmstudio.v0_encoder import V0Encoder
-from lmx_daemon.http.dialects.openai_chat.completion_encoder import CompletionEncoder
+from lmx_daemon.http.dialects.openai_chat.completions.completion_encoder import CompletionEncoder
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder
 from tests.documented_answers import check
 

@@ -8,7 +8,7 @@ import ollama
 import pytest
 
 from lmx_daemon.contract import errors
-from lmx_daemon.contract.events import Ending, Event, Failed, Finished
+from lmx_daemon.contract.generation.events import Ending, Event, Failed, Finished
 from tests.http.asgi import Answer, FakePool, ask, public_app_over
 from tests.http.not_json import NOT_JSON
 

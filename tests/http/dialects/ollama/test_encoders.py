@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.errors import WorkerError
-from lmx_daemon.contract.events import (
+from lmx_daemon.contract.generation.events import (
     Delta,
     Ending,
     Event,
@@ -18,7 +18,7 @@ from lmx_daemon.contract.events import (
     ToolCallDelta,
     Usage,
 )
-from lmx_daemon.contract.requests import Message, TextPart
+from lmx_daemon.contract.generation.requests import Message, TextPart
 from lmx_daemon.http.dialects.ollama.answers import OllamaChatLine, OllamaGenerateLine
 from lmx_daemon.http.dialects.ollama.context import unpacked
 from lmx_daemon.http.dialects.ollama.encoders import OllamaChatEncoder, OllamaEncoder, OllamaGenerateEncoder

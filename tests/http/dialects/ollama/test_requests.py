@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from lmx_daemon.contract.constraint import JsonSchema
 from lmx_daemon.contract.errors import RequestError
+from lmx_daemon.contract.generation.constraint import JsonSchema
+from lmx_daemon.contract.generation.requests import Chat, Generate, ImagePart, Infill, Message, Text, TextPart
 from lmx_daemon.contract.principal import Principal
-from lmx_daemon.contract.requests import Chat, Generate, ImagePart, Infill, Message, Text, TextPart
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.ollama.bodies import OllamaChatBody, OllamaGenerateBody
 from lmx_daemon.http.dialects.ollama.context import packed, unpacked

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from lmx_daemon.contract import errors
-from lmx_daemon.contract.events import Ending, Event, Finished
+from lmx_daemon.contract.generation.events import Ending, Event, Finished
 from tests.http.asgi import Answer, FakePool, ask, public_app_over
 from tests.http.openai_sdk import EXCEPTIONS, sdk_of_failures
 from tests.openai_types import check

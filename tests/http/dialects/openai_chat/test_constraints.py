@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from lmx_daemon.contract.constraint import Constraint, Grammar, JsonSchema, Regex, TextChoice
 from lmx_daemon.contract.errors import RequestError
+from lmx_daemon.contract.generation.constraint import Constraint, Grammar, JsonSchema, Regex, TextChoice
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody
 from lmx_daemon.http.dialects.openai_chat.constraints import constraint
 

@@ -5,8 +5,17 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, PromptTokens, Started, TokenLogprob, Usage
-from lmx_daemon.contract.requests import Generate, Text, Tokens
+from lmx_daemon.contract.generation.events import (
+    Delta,
+    Ending,
+    Event,
+    Finished,
+    PromptTokens,
+    Started,
+    TokenLogprob,
+    Usage,
+)
+from lmx_daemon.contract.generation.requests import Generate, Text, Tokens
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from tests.http.asgi import Answer, FakePool, ask, public_app_over
 from tests.openai_types import check_stream, validator

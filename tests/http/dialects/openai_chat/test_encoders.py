@@ -8,8 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmx_daemon.contract.errors import WorkerError
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started, TokenLogprob, ToolCallDelta, Usage
-from lmx_daemon.http.dialects.openai_chat.completion_encoder import CompletionEncoder
+from lmx_daemon.contract.generation.events import (
+    Delta,
+    Ending,
+    Event,
+    Finished,
+    Started,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
+from lmx_daemon.http.dialects.openai_chat.completions.completion_encoder import CompletionEncoder
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder
 from tests.openai_types import check, check_stream
 

@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from lmx_daemon.contract.constraint import TextChoice
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import MEMORY_ONLY, Chat, Generate, ImagePart, TextPart, ToolChoice
+from lmx_daemon.contract.generation.constraint import TextChoice
+from lmx_daemon.contract.generation.requests import MEMORY_ONLY, Chat, Generate, ImagePart, TextPart, ToolChoice
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.decoding import decode
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody, MessageBody
-from lmx_daemon.http.dialects.openai_chat.completion_requests import completion_requests
+from lmx_daemon.http.dialects.openai_chat.completions.completion_requests import completion_requests
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.functions import modern
 from lmx_daemon.http.dialects.openai_chat.messages import message

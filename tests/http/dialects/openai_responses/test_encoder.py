@@ -11,7 +11,7 @@ from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from lmx_daemon.contract.errors import ContextLengthError, WorkerError
-from lmx_daemon.contract.events import (
+from lmx_daemon.contract.generation.events import (
     Delta,
     Ending,
     Event,

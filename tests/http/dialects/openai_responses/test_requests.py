@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from lmx_daemon.contract.constraint import JsonSchema
 from lmx_daemon.contract.errors import RequestError
+from lmx_daemon.contract.generation.constraint import JsonSchema
+from lmx_daemon.contract.generation.requests import Chat, ImagePart, Message, TextPart, ToolChoice
 from lmx_daemon.contract.principal import Principal
-from lmx_daemon.contract.requests import Chat, ImagePart, Message, TextPart, ToolChoice
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.openai_responses.bodies import ResponsesBody
 from lmx_daemon.http.dialects.openai_responses.dialect import OpenAIResponses

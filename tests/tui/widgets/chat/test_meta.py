@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from rich.text import Text
 
-from lmx_daemon.contract.chat_answer import ChatAnswer
-from lmx_daemon.contract.events import Loading, Started
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer
+from lmx_daemon.contract.generation.events import Loading, Started
 from lmx_tui.app import LmxApp
 from lmx_tui.widgets.chat.meta import MetaLine, meta_line
 from lmx_tui.widgets.chat.prompt import PromptInput

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import msgspec
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
-from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.events import Delta, Started, Usage
+from lmx_daemon.contract.generation.chat_answer import ChatAnswer
+from lmx_daemon.contract.generation.events import Delta, Started, Usage
 from lmx_tui.app import LmxApp
 from lmx_tui.widgets.chat.answer_view import THINKING_LINES, ThinkingView, end_line
 from lmx_tui.widgets.chat.message_view import MessageView

@@ -9,8 +9,8 @@ import pytest
 from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui.app import LmxApp
-from lmx_tui.screens.hub import HubDialog
-from lmx_tui.screens.pull_sheet import PullSheet
+from lmx_tui.screens.models.hub import HubDialog
+from lmx_tui.screens.models.pull_sheet import PullSheet
 from lmx_tui.widgets.models.downloads import in_order, pull_words
 from tests.fake_client import FakeClient
 from tests.screen_states import GB, busy_snapshot

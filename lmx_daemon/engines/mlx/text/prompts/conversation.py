@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
-from lmx_daemon.contract.attribution import without_attribution
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import Message, TextPart, Tool
+from lmx_daemon.contract.generation.attribution import without_attribution
+from lmx_daemon.contract.generation.requests import Message, TextPart, Tool
 
 NOTE = "[{kind}]\n{text}\n[end of {kind}]"
 SYSTEM_NOTE = "[system message]\n"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmx_daemon.contract.errors import UnsupportedError
-from lmx_daemon.contract.requests import Infill
+from lmx_daemon.contract.generation.requests import Infill
 
 ANCHOR = "\u263a"
 """Character before a text that is encoded without the space that some tokenizers put in front of a text."""

@@ -6,7 +6,7 @@ Decisions only: a caller builds the prompts, and reports the number of tokens th
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from lmx_daemon.contract.requests import Message
+from lmx_daemon.contract.generation.requests import Message
 
 LONGEST = 8
 """Longest prompt that is shortened, in contexts. Tokenising a longer one would delay other prompts."""

@@ -10,23 +10,23 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.constraint import Constraint, JsonSchema
 from lmx_daemon.contract.errors import ContextLengthError, RequestError, UnsupportedError, prompt_too_long
-from lmx_daemon.contract.requests import Chat, ImagePart, Infill, Overflow, Prompt, Text, Tokens
+from lmx_daemon.contract.generation.constraint import Constraint, JsonSchema
+from lmx_daemon.contract.generation.requests import Chat, ImagePart, Infill, Overflow, Prompt, Text, Tokens
 from lmx_daemon.engines.mlx.grammar.rules import lark_of
 from lmx_daemon.engines.mlx.grammar.source import AnswerGrammar
 from lmx_daemon.engines.mlx.text.answer_rules import answer_rule
 from lmx_daemon.engines.mlx.text.families.choose import family_of
 from lmx_daemon.engines.mlx.text.prompts import overflow
-from lmx_daemon.engines.mlx.text.prompts.chat_template import ChatTemplate
 from lmx_daemon.engines.mlx.text.prompts.continuation import cut, opened
 from lmx_daemon.engines.mlx.text.prompts.control_tokens import ControlTokens, control_ids, template_text
 from lmx_daemon.engines.mlx.text.prompts.conversation import adapted
 from lmx_daemon.engines.mlx.text.prompts.encoded_heads import EncodedHeads
-from lmx_daemon.engines.mlx.text.prompts.end_of_turn import end_tokens
 from lmx_daemon.engines.mlx.text.prompts.infill import infill_tokens
 from lmx_daemon.engines.mlx.text.prompts.options import option_tokens
-from lmx_daemon.engines.mlx.text.prompts.template_messages import (
+from lmx_daemon.engines.mlx.text.prompts.templates.chat_template import ChatTemplate
+from lmx_daemon.engines.mlx.text.prompts.templates.end_of_turn import end_tokens
+from lmx_daemon.engines.mlx.text.prompts.templates.template_messages import (
     as_function,
     as_template_message,
     first_content,

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from lmx_daemon.contract.constraint import Constraint
 from lmx_daemon.contract.errors import LmxError, RequestError, WorkerError
-from lmx_daemon.contract.events import Counted, Event, Failed
-from lmx_daemon.contract.requests import Chat, Count, Decide, Generate, Overflow, Prompt
+from lmx_daemon.contract.generation.constraint import Constraint
+from lmx_daemon.contract.generation.events import Counted, Event, Failed
+from lmx_daemon.contract.generation.requests import Chat, Count, Decide, Generate, Overflow, Prompt
 from lmx_daemon.contract.worker.messages import Events, Log
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.grammar.source import AnswerGrammar

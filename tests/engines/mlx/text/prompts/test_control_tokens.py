@@ -12,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lmx_daemon.contract.errors import ContextLengthError, RequestError
-from lmx_daemon.contract.requests import Chat, Message, TextPart, Tokens, Tool, ToolCall
-from lmx_daemon.contract.requests import Text as Raw
+from lmx_daemon.contract.generation.requests import Chat, Message, TextPart, Tokens, Tool, ToolCall
+from lmx_daemon.contract.generation.requests import Text as Raw
 from lmx_daemon.engines.mlx.text.prompts.control_tokens import SEPARATORS, ControlTokens, control_tokens
 from lmx_daemon.engines.mlx.text.prompts.prompt import PromptBuilder
 from tests.engines.mlx.text.prompts.renderers import PARAMETERS, Renderer, Templates, each_source

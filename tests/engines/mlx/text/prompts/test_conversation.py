@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmx_daemon.contract.attribution import without_attribution
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import Message, TextPart, Tool, ToolCall
+from lmx_daemon.contract.generation.attribution import without_attribution
+from lmx_daemon.contract.generation.requests import Message, TextPart, Tool, ToolCall
 from lmx_daemon.engines.mlx.text.prompts.conversation import adapted, short_id
-from lmx_daemon.engines.mlx.text.prompts.template_manners import CallForm
+from lmx_daemon.engines.mlx.text.prompts.templates.template_manners import CallForm
 
 TOOL = Tool(name="look_up", description="Looks up", parameters={"type": "object"})
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.errors import UnsupportedError
-from lmx_daemon.contract.requests import Infill
+from lmx_daemon.contract.generation.requests import Infill
 from lmx_daemon.engines.mlx.text.prompts.infill import FORMS, infill_tokens
 from lmx_daemon.engines.mlx.text.prompts.prompt import PromptBuilder
 from tests.engines.mlx.text.prompts.renderers import Letters, Renderer

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.errors import ContextLengthError
-from lmx_daemon.contract.requests import Chat, Message, Overflow, Text, TextPart, Tokens, ToolCall
+from lmx_daemon.contract.generation.requests import Chat, Message, Overflow, Text, TextPart, Tokens, ToolCall
 from lmx_daemon.engines.mlx.text.prompts.overflow import LONGEST, first_kept
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt, PromptBuilder
 from tests.engines.mlx.text.prompts.renderers import Letters, Renderer

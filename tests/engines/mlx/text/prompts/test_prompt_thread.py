@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.contract.worker.messages import Submit
 from lmx_daemon.engines.mlx.text.prompts import prompt_thread
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt

@@ -7,9 +7,9 @@ from mlx_lm.chat_templates import deepseek_v32
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import Chat, Message, TextPart, Tool, ToolCall
+from lmx_daemon.contract.generation.requests import Chat, Message, TextPart, Tool, ToolCall
 from lmx_daemon.engines.mlx.text.prompts.prompt import PromptBuilder
-from lmx_daemon.engines.mlx.text.prompts.template_messages import as_template_message
+from lmx_daemon.engines.mlx.text.prompts.templates.template_messages import as_template_message
 from lmx_daemon.engines.mlx.text.prompts.thinking import thinking_variables
 from tests.engines.mlx.text.prompts.renderers import (
     PARAMETERS,

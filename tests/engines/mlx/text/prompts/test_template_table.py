@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import Chat, ImagePart, Message, TextPart, Tool, ToolCall
+from lmx_daemon.contract.generation.requests import Chat, ImagePart, Message, TextPart, Tool, ToolCall
 from lmx_daemon.engines.mlx.text.prompts.prompt import PromptBuilder
 from tests.engines.mlx.text.prompts.renderers import Letters, Renderer, recorded_templates, written_templates
 
