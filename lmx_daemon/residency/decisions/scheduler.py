@@ -1,8 +1,7 @@
 """The scheduler of models: events come in, decisions change its state, effects go out.
 
-All events are handled on one loop, none of them waits, and no effect calls back before it returns. So a decision and
-the change of state that follows it are never parted, and every race is an order of events. All state that decisions
-depend on is here or in the parts below: `Loads`, `Departures` and `Supervision`.
+All events are handled on one loop, none of them waits, and no effect calls back before it returns. So nothing comes
+between a decision and the change of state that follows it, and every race is an order of events.
 """
 
 from collections.abc import Mapping, Sequence
@@ -262,15 +261,14 @@ class ResidencyScheduler:
 
     def _resident_for(self, model: Model, request: Request) -> Resident:
         resident = self._residents.serving(model)
-        ttl = request.ttl if isinstance(request, Computation) else None
         if resident is None:
             settings = self._settings.current
             own = own_settings.of_model(settings, model)
             demand = own_settings.demand_for(request, settings, own)
             idle = own_settings.idle_limit(request, settings, own)
             return self.loads.open(model, demand, idle, bool(own.pin), "requests")
-        if ttl is not None and resident.ttl is not None:
-            resident.ttl = ttl
+        if isinstance(request, Computation) and request.ttl is not None and resident.ttl is not None:
+            resident.ttl = request.ttl
         return resident
 
     def _dismissed(self, resident: Resident | None) -> None:
