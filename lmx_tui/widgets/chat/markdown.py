@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from textual.strip import Strip
 
+from lmx_tui.formatting import clean
+
 if TYPE_CHECKING:
+    from markdown_it.token import Token
     from rich.markdown import Markdown
 
 
@@ -86,7 +89,7 @@ def _is_blank(strip: Strip) -> bool:
 
 
 def _markdown_class() -> "type[Markdown]":
-    """Return Rich's Markdown class with left-aligned headings and the theme's code background."""
+    """Return Rich's Markdown class with left-aligned headings, the theme's code background, and `_shown` tokens."""
     from rich import markdown
     from rich.syntax import Syntax
 
@@ -113,4 +116,22 @@ def _markdown_class() -> "type[Markdown]":
             "code_block": CodeBlock,
         }
 
+        def __init__(self, markup: str, **options: Any) -> None:
+            super().__init__(markup, **options)
+            for token in self.parsed:
+                _make_showable(token)
+
     return Document
+
+
+def _make_showable(token: "Token") -> None:
+    """Remove controls that the parser made of entities such as `&#x202e;`, and replace an image by its alt text.
+
+    Rich draws an image outside of its line.
+    """
+    for child in token.children or ():
+        _make_showable(child)
+    token.content = clean(token.content)
+    if token.type == "image":
+        alt = "".join(child.content for child in token.children or ())
+        token.type, token.tag, token.content, token.children = "text", "", f"[image: {alt}]" if alt else "", None
