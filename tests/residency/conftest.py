@@ -1,4 +1,4 @@
-"""Pools over fake workers for the tests of this folder."""
+"""Fixtures of this folder: pools over fake workers."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.residency.fakes import ONE_FITS, TWO_FIT, Floor
 
 @pytest.fixture
 def make_floor(tmp_path: Path) -> Iterator[Callable[..., Floor]]:
-    """Return a function that makes a pool with so much memory. Work that is left over is done after the test."""
+    """Yield a function that makes a pool with `cap` bytes of memory. Queued work is completed after the test."""
     made: list[Floor] = []
 
     def make(cap: int, **fields: Any) -> Floor:

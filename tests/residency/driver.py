@@ -16,7 +16,7 @@ INSTANCE = "driven:1"
 
 
 class Driver:
-    """The receiver of the worker's events."""
+    """Receiver of the events of one worker."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -58,6 +58,6 @@ class Driver:
         self._requests.deliver(instance, events)
 
     def on_worker_ended(self, instance: str, error: LmxError) -> None:
-        """Fail what is under way."""
+        """Fail the load and all open requests."""
         self.on_load_failed(instance, error)
         self._requests.end(instance, error)

@@ -1,6 +1,6 @@
 """Fakes under the real scheduler and its real effects.
 
-They are a loop that the test turns, workers with scripted events, and a machine with a given memory. Nothing here
+They are a loop that the test drives, workers with scripted events, and a machine with a given memory. Nothing here
 sleeps, starts a process or needs a running event loop.
 """
 
@@ -47,12 +47,12 @@ MB = 1024**2
 GB = 1024**3
 WEIGHTS = 100 * MB
 ONE_FITS, TWO_FIT = 900 * MB, 1800 * MB
-"""Memory for one model here, and for two."""
+"""Bytes of memory that hold one model, and two."""
 T = TypeVar("T")
 
 
 class ManualLoop:
-    """A `Loop` whose time and order the test controls. Work is queued, and runs when the test calls for it."""
+    """A `Loop` whose time and order the test controls. Queued work runs when the test calls `step` or `settle`."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -77,23 +77,23 @@ class ManualLoop:
         heapq.heappush(self._timers, (self.time + seconds, next(self._number), call))
 
     async def in_thread(self, function: Callable[[], T]) -> T:
-        """Return what `function` returns."""
+        """Call `function` and return its result."""
         return function()
 
     def step(self) -> bool:
-        """Run the next queued work. Return whether there was any."""
+        """Run the next queued item. Return False if the queue was empty."""
         if not self._queue:
             return False
         self._queue.popleft()()
         return True
 
     def settle(self) -> None:
-        """Run queued work until there is none."""
+        """Run queued work until the queue is empty."""
         while self.step():
             pass
 
     def advance(self, seconds: float) -> None:
-        """Let virtual time pass, with all timers that are due."""
+        """Advance the virtual time, and run the timers that are due."""
         end = self.time + seconds
         self.settle()
         while self._timers and self._timers[0][0] <= end:
@@ -125,13 +125,13 @@ class FakeWorker:
         self.heartbeat = Heartbeat(steps=0, busy=False)
         self.hello: Hello | None = greeting(pid)
         self.sent: list[ToWorker] = []
-        """Messages of the daemon."""
+        """Messages from the daemon."""
         self.leaving = False
-        """Whether the daemon asked it to leave."""
+        """Whether the daemon has asked the worker to leave."""
         self.stays = False
-        """Whether it goes on after it was asked to leave, until `end`."""
+        """Whether the worker runs until `end` is called, even after it was asked to leave."""
         self.last_beat: Beat | None = None
-        """What `beat` returns; None stands for an idle worker that was heard just now."""
+        """What `beat` returns; None stands for an idle worker that has just sent a heartbeat."""
         self.error: LmxError | None = None
         self.events: ProcessEvents | None = None
         self.instance = ""
@@ -139,7 +139,7 @@ class FakeWorker:
 
     @property
     def alive(self) -> bool:
-        """Return whether it has not ended."""
+        """Return whether the process has not ended."""
         return self.error is None
 
     def beat(self) -> Beat:
@@ -152,7 +152,7 @@ class FakeWorker:
         self.name, self.instance, self.events = model, instance, events
 
     def send(self, message: ToWorker) -> None:
-        """Keep a message of the daemon."""
+        """Record a message from the daemon."""
         self.sent.append(message)
 
     async def leave(self, seconds: float) -> None:
@@ -180,7 +180,7 @@ class FakeWorker:
 
     @property
     def grants(self) -> list[int]:
-        """Bytes for keys and values that were granted."""
+        """Bytes that were granted for keys and values."""
         return [message.cache_bytes for message in self.sent if isinstance(message, Grant)]
 
     # ---- what the test scripts ----
@@ -213,7 +213,7 @@ class FakeWorker:
         self.events.on_events(self.instance, events)
 
     def finish(self, *ids: str) -> None:
-        """End requests, all that were sent if none is named."""
+        """End the named requests; without names, all that were sent."""
         reason = {name: "cancelled" if name in self.cancelled else "stop" for name in ids or self.submitted}
         self.emit(*(Finished(id=name, endings=(Ending(reason=why),)) for name, why in reason.items()))  # type: ignore[arg-type]
 
@@ -245,12 +245,12 @@ class FakeMachine:
         return MemoryBudget(self.cap, pressure=self.pressure)
 
     def use(self, pid: int) -> ProcessUse:
-        """Return what the system counts for a process."""
+        """Return the memory that the system charges to a process."""
         return self.uses.get(pid, ProcessUse(WEIGHTS + 50 * MB))
 
 
 class Floor:
-    """A real pool over fake workers, on a loop that the test turns."""
+    """A real pool over fake workers, on a loop that the test drives."""
 
     def __init__(
         self,
@@ -263,7 +263,7 @@ class Floor:
     ) -> None:
         self.folder = folder
         self.kinds: dict[str, Any] = {}
-        """Engine kinds of models by name, other than "text"."""
+        """Engine kinds by the name of the model; "text" for all others."""
         self.loop = ManualLoop()
         self.workers: list[FakeWorker] = []
         """All workers, in the order of their start."""
@@ -271,11 +271,11 @@ class Floor:
         """Lines of the log."""
         self.machine = FakeMachine(cap, folder)
         self.start_error: LmxError | None = None
-        """What the start of a worker raises."""
+        """Error that the start of a worker raises."""
         self.silent_workers = False
-        """Whether new workers do not send their first message by themselves."""
+        """Whether new workers send their first message only when the test calls `greet`."""
         self.staying_workers = False
-        """Whether new workers go on after they were asked to leave."""
+        """Value of `stays` of new workers."""
         self.problem: str | None = None
         self._number = 0
         self.settings = SettingsSource(Settings(engine=EngineSettings(warm_spare=False, **engine)))
@@ -300,7 +300,7 @@ class Floor:
         return self.pool._scheduler
 
     def find(self, name: str) -> Model:
-        """Return the model of that name; its folder holds nothing."""
+        """Return the model of that name. Its folder is empty."""
         path = self.folder / name
         path.mkdir(exist_ok=True)
         kind = self.kinds.get(name, "text")
@@ -317,10 +317,10 @@ class Floor:
         self.workers.append(worker)
         return worker
 
-    # ---- acts, each followed by all that it causes ----
+    # ---- acts, each followed by all work that it queues ----
 
     def request(self, model: str, **fields: Any) -> ActiveRequest:
-        """Send a request, without what it causes."""
+        """Send a request, and leave the work that it queues to the test."""
         self._number += 1
         return self.pool.submit(Generate(id=f"r{self._number}", model=model, prompt=Text(text="x"), **fields))
 
@@ -331,7 +331,7 @@ class Floor:
         return active
 
     def release(self, *actives: ActiveRequest) -> None:
-        """End the readers of requests, one after the other."""
+        """Release requests, one after the other."""
         for active in actives:
             self.pool.release(active)
             self.loop.settle()
@@ -342,7 +342,7 @@ class Floor:
         self.loop.settle()
 
     def tick(self, seconds: float = 0.5) -> None:
-        """Let time pass, with an inspection each half second."""
+        """Advance the time, with an inspection each half second."""
         passed = 0.0
         while passed < seconds:
             self.loop.advance(0.5)
@@ -351,7 +351,7 @@ class Floor:
             passed += 0.5
 
     def loaded(self, model: str) -> FakeWorker:
-        """Load `model` for a request, which ends then. Return its worker."""
+        """Load `model` for a request, and end the request. Return the worker."""
         active = self.ask(model)
         worker = self.worker(model)
         worker.load()
@@ -367,20 +367,20 @@ class Floor:
         return next(w for w in self.workers if w.alive and w.name == model)
 
     def states(self) -> dict[str, str]:
-        """Return the state of each model; of two instances of one model that of the newer."""
+        """Return the state of each model. Of two instances of a model, the newer one counts."""
         return {instance.model: instance.state for instance in self.pool.instances()}
 
     def instance(self, model: str) -> Instance:
-        """Return the row of the newest instance of `model`."""
+        """Return the newest instance of `model`."""
         return [instance for instance in self.pool.instances() if instance.model == model][-1]
 
     def incidents(self) -> list[tuple[str, str]]:
-        """Return kind and model of all incidents, oldest first."""
+        """Return the kind and the model of each incident, oldest first."""
         return [(found.kind, found.model) for found in self.pool.incidents.recent()]
 
 
 def last_event(active: ActiveRequest) -> Event:
-    """Return the last event of a request, and mark all as read."""
+    """Return the last event of a request, and mark all its events as read."""
     return finish(active.take())[-1]
 
 

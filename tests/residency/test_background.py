@@ -1,4 +1,4 @@
-"""Tests of tasks that nothing awaits: errors are reported, and repeated work goes on."""
+"""Tests of tasks that nothing awaits: their errors are reported, and repeated work continues."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,7 @@ from tests.residency.fakes import Floor
 from tests.residency.waiting import until
 
 
-async def test_an_error_is_reported_and_other_tasks_go_on() -> None:
+async def test_an_error_is_reported_and_other_tasks_continue() -> None:
     reported: list[str] = []
     background = Background(reported.append)
     done = asyncio.Event()
@@ -41,11 +41,11 @@ async def test_cancelled_tasks_are_silent() -> None:
 
 
 class Panic(BaseException):
-    """An error as extension modules raise it, which is not an Exception."""
+    """An error of the kind that extension modules raise. It is not an Exception."""
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), Panic("bad"), asyncio.CancelledError("bad")])
-async def test_repeated_work_goes_on_after_any_error_and_is_a_problem_while_it_fails(error: BaseException) -> None:
+async def test_repeated_work_continues_after_any_error_and_is_a_problem_while_it_fails(error: BaseException) -> None:
     reported: list[str] = []
     background = Background(reported.append)
     rounds = 0
@@ -76,7 +76,7 @@ async def test_one_failure_is_not_a_problem() -> None:
     assert background.problem() is None
 
 
-async def test_the_supervisor_goes_on_after_an_error_which_the_health_reports(wide: Floor) -> None:
+async def test_the_supervisor_continues_after_an_error_and_the_health_reports_it(wide: Floor) -> None:
     bad, good = wide.loaded("a"), wide.loaded("b")
     seen: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""Tests of measurements, which are kept by files, kind of device and program."""
+"""Tests of measurements. Each is stored under the model's files, the kind of device and the program."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Random orders of events against the scheduler: what must hold after each, and that no request is left over."""
+"""Random orders of events for the scheduler. Its invariants hold after each event, and no request is left over."""
 
 import random
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class Walk:
         floor.settings.replace(Settings(engine=engine, server=ServerSettings(max_queued=PLACES - 1)))
 
     def go(self) -> None:
-        """Handle one random event."""
+        """Cause one random event."""
         acts: list[Callable[[], None]] = [self.ask] * 3 + [self.release, self.report, self.tick, self.command]
         acts += [self.step, self.report] * 4
         self.random.choice(acts)()
@@ -71,7 +71,7 @@ class Walk:
             report(self.random.choice(workers), self.random)
 
     def check(self) -> None:
-        """Assert what must hold after each event."""
+        """Assert the invariants that hold after each event."""
         residents = list(self.floor.pool._residents)
         assert sum(resident.state == "loading" for resident in residents) <= 1
         assert sum(worker.alive and worker.command is not None for worker in self.floor.workers) <= 2  # two fit
@@ -89,7 +89,7 @@ class Walk:
             assert not active.waiting or (resident is not None and resident.starting)
 
     def finish(self) -> None:
-        """Let all workers do their work, and check that nothing is left over."""
+        """Complete the work of all workers, and assert that nothing is left over."""
         for _ in range(300):
             self.floor.tick()
             for worker in [worker for worker in self.floor.workers if worker.alive and worker.events is not None]:
@@ -106,7 +106,7 @@ class Walk:
 
 
 def report(worker: FakeWorker, choice: random.Random) -> None:
-    """Let a worker report something that it may report in its state."""
+    """Send a random report that the state of the worker allows."""
     running = [name for name in worker.submitted if choice.random() < 0.5]
     reports: list[Callable[[], None]] = [lambda: worker.finish(*running) if running else None]
     if worker.hello is None:
@@ -122,7 +122,7 @@ def report(worker: FakeWorker, choice: random.Random) -> None:
 
 
 def work(worker: FakeWorker) -> None:
-    """Let a worker do all that it was asked to."""
+    """Complete all commands that a worker has received."""
     if worker.leaving:
         worker.end()
     elif worker.hello is None:

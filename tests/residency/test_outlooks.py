@@ -1,4 +1,4 @@
-"""Tests of the outlooks of models: what a request for each of them would meet."""
+"""Tests of the outlooks of models: what a request for each model would meet."""
 
 import os
 from pathlib import Path
@@ -14,11 +14,11 @@ REQUEST = Generate(id="r", model="a", prompt=Text(text="x"))
 
 
 def outlook(floor: Floor, model: Model) -> Outlook:
-    """Return the outlook of a model; its files are read without waiting."""
+    """Return the outlook of a model. Its files are read in this call."""
     return finish(floor.pool.outlooks.of([model], REQUEST))[model.id]
 
 
-def test_model_that_fits_and_one_that_takes_the_place_of_another(tmp_path: Path) -> None:
+def test_a_model_fits_in_free_memory_and_evicts_an_idle_model_otherwise(tmp_path: Path) -> None:
     floor = Floor(tmp_path, ONE_FITS)
     assert outlook(floor, floor.find("a")) == Outlook()
     floor.loaded("a")
@@ -26,7 +26,7 @@ def test_model_that_fits_and_one_that_takes_the_place_of_another(tmp_path: Path)
     assert outlook(floor, floor.find("b")) == Outlook(placing="evicts")
 
 
-def test_model_that_would_wait_for_a_busy_one(tmp_path: Path) -> None:
+def test_a_busy_model_is_expected_to_be_evicted_once_it_is_idle(tmp_path: Path) -> None:
     floor = Floor(tmp_path, ONE_FITS)
     active = floor.ask("a")
     floor.worker("a").load()
@@ -35,7 +35,7 @@ def test_model_that_would_wait_for_a_busy_one(tmp_path: Path) -> None:
     floor.loop.settle()
 
 
-def test_model_that_does_not_fit_at_all_or_only_in_the_place_of_a_pinned_one(tmp_path: Path) -> None:
+def test_a_model_is_refused_that_is_too_large_or_would_evict_a_pinned_model(tmp_path: Path) -> None:
     floor = Floor(tmp_path, ONE_FITS)
     large = floor.find("large")
     with open(Path(large.path) / "model.safetensors", "wb") as file:
@@ -47,7 +47,7 @@ def test_model_that_does_not_fit_at_all_or_only_in_the_place_of_a_pinned_one(tmp
     assert outlook(floor, floor.find("b")).placing == "refused"
 
 
-def test_model_with_a_problem_or_with_crashes_is_failing(tmp_path: Path) -> None:
+def test_a_model_with_a_problem_or_too_many_crashes_is_failing(tmp_path: Path) -> None:
     floor = Floor(tmp_path, TWO_FIT, max_restarts=1)
     broken = msgspec.structs.replace(floor.find("a"), problem="weights are incomplete")
     assert outlook(floor, broken).failing
@@ -59,7 +59,7 @@ def test_model_with_a_problem_or_with_crashes_is_failing(tmp_path: Path) -> None
     assert not outlook(floor, floor.find("b")).failing
 
 
-def test_full_queue_is_overloaded_for_a_client_that_has_all_places(tmp_path: Path) -> None:
+def test_a_model_is_overloaded_for_a_client_that_holds_all_places(tmp_path: Path) -> None:
     floor = Floor(tmp_path, ONE_FITS, max_running=2)
     floor.settings.replace(
         msgspec.structs.replace(
@@ -70,7 +70,7 @@ def test_full_queue_is_overloaded_for_a_client_that_has_all_places(tmp_path: Pat
     assert outlook(floor, floor.find("a")) == Outlook(resident=True, overloaded=True)
     other = msgspec.structs.replace(REQUEST, tenant="another")
     found = finish(floor.pool.outlooks.of([floor.find("a")], other))["a"]
-    assert not found.overloaded, "another client gets a place of the one that has most"
+    assert not found.overloaded, "another client gets a place from the client with the most places"
     floor.worker("a").load()
     floor.release(*active)
     floor.loop.settle()

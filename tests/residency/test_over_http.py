@@ -29,7 +29,7 @@ class AnsweringWorker(FakeWorker):
 
     load_error: LmxError | None = None
     holds = False
-    """Whether it keeps requests unanswered."""
+    """Whether the worker leaves requests unanswered."""
 
     def send(self, message: ToWorker) -> None:
         super().send(message)

@@ -12,7 +12,7 @@ MODEL = Model(id="a", path="/a", source="folder")
 SETTINGS = SettingsSource(Settings(engine=EngineSettings(max_restarts=3, restart_window_seconds=100.0)))
 
 
-def test_memory_and_crashes_are_counted_apart() -> None:
+def test_memory_shortages_and_crashes_are_counted_apart() -> None:
     ends = Ends(SETTINGS)
     for now in (0.0, 1.0):
         ends.crashed(MODEL, now)

@@ -1,4 +1,4 @@
-"""Tests of the settings of one model: below what a request or a load names, above the settings of the engine."""
+"""Tests of the settings of one model. Requests and loads override them; they override the settings of the engine."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ def generate(**fields: Any) -> Generate:
     return Generate(id="r", model="m", **{"prompt": Text(text="x"), **fields})
 
 
-def test_a_request_gets_the_values_that_it_does_not_name() -> None:
+def test_a_request_gets_the_settings_that_it_does_not_name() -> None:
     found = with_own_settings(generate(prompt=Chat(messages=())), OWN)
     assert isinstance(found, Generate) and isinstance(found.prompt, Chat)
     assert found.sampling == Sampling(temperature=0.3, presence_penalty=1.0)
@@ -38,7 +38,7 @@ def test_a_request_gets_the_values_that_it_does_not_name() -> None:
     assert found.prompt.template_arguments == OWN.template
 
 
-def test_what_a_request_names_wins_also_if_it_is_zero() -> None:
+def test_a_value_in_a_request_overrides_the_setting_even_if_it_is_zero() -> None:
     prompt = Chat(messages=(), thinking=True, template_arguments={"tone": "warm"})
     sampling = Sampling(temperature=0.0, presence_penalty=0.0)
     found = with_own_settings(generate(prompt=prompt, sampling=sampling, max_tokens=3, thinking_budget=0), OWN)
@@ -48,7 +48,7 @@ def test_what_a_request_names_wins_also_if_it_is_zero() -> None:
     assert found.prompt.template_arguments == {"reasoning_effort": "low", "tone": "warm"}
 
 
-def test_a_count_has_the_prompt_of_a_generation() -> None:
+def test_a_token_count_gets_the_template_arguments_of_a_generation() -> None:
     found = with_own_settings(Count(id="r", model="m", prompt=Chat(messages=())), OWN)
     assert isinstance(found.prompt, Chat) and found.prompt.template_arguments == OWN.template
 
@@ -79,7 +79,7 @@ class TestLoads:
         assert (instance.ttl, instance.pinned) == (7.0, True)
         assert instance.plan is not None and (instance.plan.context, instance.plan.slots) == (300, 2)
 
-    def test_another_model_keeps_those_of_the_engine(self, floor: Floor) -> None:
+    def test_a_model_without_settings_has_those_of_the_engine(self, floor: Floor) -> None:
         floor.ask("b")
         instance = floor.instance("b")
         assert instance.ttl == 3600.0 and not instance.pinned

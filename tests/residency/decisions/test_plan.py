@@ -32,7 +32,7 @@ class TestHanging:
     def test_a_long_idle_time_is_no_hang(self) -> None:
         assert stalled_for(Beat(heard_at=99.5, progressed_at=0.0, busy=False), 100.0) == 0.5
 
-    def test_silence_is_a_hang_also_when_idle(self) -> None:
+    def test_silence_of_an_idle_worker_is_a_hang(self) -> None:
         assert stalled_for(Beat(heard_at=80.0, progressed_at=80.0, busy=False), 100.0) == 20.0
 
     def test_silence_counts_from_the_time_at_which_the_daemon_continued(self) -> None:
@@ -46,7 +46,7 @@ class TestStartingAgain:
         assert start_after([], 100.0, 3, 300.0).wait == 0
         assert start_after([99.9], 100.0, 3, 300.0).wait == 0
 
-    def test_further_starts_back_off(self) -> None:
+    def test_each_further_start_is_delayed_longer(self) -> None:
         assert start_after([90.0, 99.5], 100.0, 5, 300.0).wait == 0.5
         assert start_after([80.0, 90.0, 99.5], 100.0, 5, 300.0).wait == 1.5
 
@@ -87,7 +87,7 @@ class TestHopelessPrompts:
             ({"template_arguments": {"reasoning_effort": "x" * 2000}}, "messages"),
         ],
     )
-    def test_all_rendered_text_counts(self, fields: dict[str, Any], field: str) -> None:
+    def test_all_text_that_the_template_renders_counts(self, fields: dict[str, Any], field: str) -> None:
         prompt = Chat(**{"messages": chat("Hello").messages} | fields)
         refused = hopeless_prompt(prompt, 10)
         assert refused is not None and refused.param == field and hopeless_prompt(prompt, 20) is None

@@ -1,4 +1,4 @@
-"""Tests of what a resident holds, by the system's count and by MLX's."""
+"""Tests of the memory of a resident model, as the system counts it and as MLX counts it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every race of the scheduler, as an order of events: plain calls on a fake worker, without processes or sleeps."""
+"""Tests of the scheduler's races, each as an order of events: plain calls with fake workers, without sleeps."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ Make = Callable[..., Floor]
 
 
 class FakeSpares:
-    """A place for spares that has none."""
+    """Warm spares of which none is ready."""
 
     prepared = 0
     """Number of requests for new spares."""
@@ -272,13 +272,13 @@ class TestRestart:
 
 
 class TestCancel:
-    def test_before_the_files_are_read_no_process_is_started(self, floor: Floor) -> None:
+    def test_a_cancellation_before_the_files_are_read_starts_no_process(self, floor: Floor) -> None:
         floor.pool.release(floor.request("a"))
         floor.loop.settle()
         assert floor.workers == [] and floor.states() == {}
 
     @pytest.mark.parametrize("steps", range(1, 4))
-    def test_after_any_step_nothing_is_left(self, floor: Floor, steps: int) -> None:
+    def test_a_cancellation_after_any_step_leaves_nothing(self, floor: Floor, steps: int) -> None:
         active = floor.request("a")
         for _ in range(steps):
             floor.loop.step()
@@ -488,11 +488,11 @@ class TestEviction:
         floor.loop.advance(0.2)
         assert error_code(late) == "queue_full" and floor.states() == {"a": "ready"}
 
-    def test_a_smaller_wait_does_not_hold_up_a_load_that_fits(self, wide: Floor) -> None:
+    def test_a_refused_load_does_not_delay_a_load_that_fits(self, wide: Floor) -> None:
         wide.loaded("a")
         wide.ask("a")
         wide.load("b", context_length=100_000, slots=32)
-        assert wide.states() == {"a": "ready"}  # refused, whatever leaves
+        assert wide.states() == {"a": "ready"}  # b is refused: no eviction would make it fit
         wide.loaded("c")
         assert wide.states() == {"a": "ready", "c": "ready"}
 
@@ -522,7 +522,7 @@ class TestEviction:
 
 
 class TestUnload:
-    def test_running_requests_are_waited_for(self, floor: Floor) -> None:
+    def test_an_unload_waits_for_running_requests(self, floor: Floor) -> None:
         worker = floor.loaded("a")
         active = floor.ask("a")
         floor.scheduler.on_unload(UnloadRequest(id="a"))
@@ -554,7 +554,7 @@ class TestUnload:
         floor.loop.settle()
         assert worker.alive and floor.states() == {"a": "ready"}
 
-    def test_with_force_running_requests_fail(self, floor: Floor) -> None:
+    def test_a_forced_unload_fails_the_running_requests(self, floor: Floor) -> None:
         worker = floor.loaded("a")
         active = floor.ask("a")
         floor.scheduler.on_unload(UnloadRequest(id="a", force=True))
@@ -569,7 +569,7 @@ class TestUnload:
         assert error_code(active) == "worker_failed" and floor.incidents() == [("crashed", "a")]
         assert floor.states() == {}
 
-    def test_a_model_that_is_unloaded_while_room_is_made_for_it_holds_up_no_other(self, floor: Floor) -> None:
+    def test_a_model_that_is_unloaded_while_it_waits_for_memory_delays_no_other(self, floor: Floor) -> None:
         floor.staying_workers = True
         old = floor.loaded("a")
         active = floor.ask("b")
@@ -583,7 +583,7 @@ class TestUnload:
         floor.worker("a").load()
         assert floor.states() == {"a": "ready"} and floor.incidents()[-1] == ("restored", "a")
 
-    def test_an_unknown_model_is_named(self, floor: Floor) -> None:
+    def test_an_unload_of_an_unknown_model_is_refused_with_the_loaded_ones(self, floor: Floor) -> None:
         floor.loaded("a")
         with pytest.raises(NotFoundError) as refused:
             floor.scheduler.on_unload(UnloadRequest(id="b"))
@@ -689,7 +689,7 @@ class TestMemory:
         floor.tick(9)
         assert floor.states() == {"a": "ready"}
 
-    def test_a_model_that_is_alone_is_granted_what_is_free(self, make_floor: Make) -> None:
+    def test_the_only_model_is_granted_all_free_memory(self, make_floor: Make) -> None:
         floor = make_floor(9 * GB)
         first = floor.loaded("a")
         assert first.command is not None and first.command.options.cache_bytes > 4 * GB
@@ -717,7 +717,7 @@ def test_progress_after_the_load_was_cancelled_has_no_effect(floor: Floor) -> No
     assert floor.instance("a").stage != "weights"
 
 
-def test_an_error_of_the_daemons_own_fails_the_requests_and_is_raised_for_the_log(floor: Floor) -> None:
+def test_an_internal_error_fails_the_requests_and_is_raised_for_the_log(floor: Floor) -> None:
     active = floor.request("a")
     floor.pool._effects._clear = lambda model: 1 / 0
     with pytest.raises(ZeroDivisionError):

@@ -16,7 +16,7 @@ Make = Callable[..., Floor]
 
 
 def stuck(floor: Floor) -> Beat:
-    """Return the state of a worker that is heard but finishes no step."""
+    """Return the heartbeat of a worker that is busy and finishes no step."""
     return Beat(floor.loop.now() + 1e6, floor.loop.now(), True)
 
 
@@ -65,7 +65,7 @@ class TestHangs:
         floor.tick(11)
         assert error_code(active) == "worker_hung" and floor.states() == {}
 
-    def test_a_daemon_that_stood_still_takes_no_worker_as_hung(self, floor: Floor) -> None:
+    def test_a_daemon_that_was_suspended_finds_no_worker_hung(self, floor: Floor) -> None:
         worker = floor.loaded("a")
         floor.tick()
         worker.last_beat = Beat(floor.loop.now(), floor.loop.now(), False)
@@ -87,18 +87,18 @@ class TestTheLimit:
         plan = plan_for(shape, Demand(), device, measured)
         return most_bytes(shape, plan, device, measured, granted=granted, context=100_000, slots=32)
 
-    def test_it_is_above_the_plan_by_a_margin(self) -> None:
+    def test_the_limit_is_above_the_plan_by_a_margin(self) -> None:
         plan = plan_for(self.SHAPE, Demand(), Device())
         assert plan.bytes + MARGIN_BYTES <= self.most(0) < 1.5 * plan.bytes + MARGIN_BYTES
 
-    def test_what_is_granted_may_be_held(self) -> None:
+    def test_the_limit_includes_the_grant(self) -> None:
         assert self.most(10 * GB) >= self.most(0) + 9 * GB
 
-    def test_a_processor_needs_scores_for_the_longest_prompt_that_the_cache_holds(self) -> None:
+    def test_the_limit_on_a_cpu_includes_attention_scores_of_the_longest_prompt_in_the_cache(self) -> None:
         short, long = self.most(0, basis="measured"), self.most(100 * MB, basis="measured")
         assert long - short > 2 * 512 * 90_000 * 10 * 4
 
-    def test_weights_that_are_converted_may_grow(self) -> None:
+    def test_the_limit_allows_converted_weights_to_grow(self) -> None:
         assert self.most(0, basis="estimated") > self.most(0) + 3 * GB
 
 
@@ -121,8 +121,8 @@ class TestTheFootprint:
         wide.tick(1)
         assert error_code(active) == "out_of_memory" and not worker.alive
 
-    def test_on_a_mac_it_is_ended_only_under_memory_pressure(self, wide: Floor) -> None:
-        """The physical footprint of an honest worker can be twice what MLX counts."""
+    def test_a_worker_that_grows_on_a_mac_is_ended_only_under_memory_pressure(self, wide: Floor) -> None:
+        # On a Mac, the physical footprint of a correct worker can be twice the bytes that MLX counts.
         worker = wide.loaded("a")
         worker.hello = greeting(1, "metal, Apple M9", 64 * GB)
         wide.machine.uses[worker.pid] = ProcessUse(20 * GB)
@@ -133,8 +133,8 @@ class TestTheFootprint:
         assert not worker.alive
 
 
-class TestWantOfMemory:
-    def test_an_end_for_want_of_memory_is_no_crash_and_the_next_load_is_smaller(self, make_floor: Make) -> None:
+class TestMemoryShortage:
+    def test_an_end_by_memory_shortage_is_no_crash_and_the_next_load_is_smaller(self, make_floor: Make) -> None:
         floor = make_floor(9 * GB)
         worker = floor.loaded("a")
         granted = floor.instance("a").cache_limit
@@ -154,7 +154,7 @@ class TestWantOfMemory:
         floor.tick(2 * WINDOW_SECONDS)
         assert not floor.machine.oom_kills.recent()
 
-    def test_under_pressure_prefixes_are_given_back(self, make_floor: Make) -> None:
+    def test_prefixes_are_dropped_under_memory_pressure(self, make_floor: Make) -> None:
         floor = make_floor(9 * GB)
         worker: FakeWorker = floor.loaded("a")
         plan = floor.instance("a").plan

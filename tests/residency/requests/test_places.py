@@ -96,7 +96,7 @@ def test_users_of_one_program_compete_for_its_places() -> None:
     assert yielding(request("http", "web/1", "kim"), flood) is flood[-1]
 
 
-def test_invented_programs_take_no_place_of_another_tenant() -> None:
+def test_invented_program_names_take_no_place_of_another_tenant() -> None:
     flood = [each for name in range(6) for each in held(1, "http", f"script/{name}")]
     key = held(3, "key:one")
     assert yielding(request("http", "script/new"), [*flood, *key]) is None
@@ -104,7 +104,7 @@ def test_invented_programs_take_no_place_of_another_tenant() -> None:
     assert found is not None and found.request.tenant == "http"
 
 
-def test_counts_of_tokens_hold_places_too() -> None:
+def test_token_counts_hold_places_too() -> None:
     counts = [Held(Count(id=str(n), model="a", prompt=Text(text="x"), tenant="a"), n) for n in range(3)]
     assert yielding(request("b"), counts) is counts[-1]
 
@@ -121,14 +121,14 @@ def test_a_full_queue_becomes_fair_and_then_stable(seed: int) -> None:
     assert set(Counter(each.request.tenant for each in queue if isinstance(each.request, Generate)).values()) == {8}
 
 
-def test_a_refusal_looks_at_each_held_request_once_for_each_level() -> None:
+def test_a_refusal_reads_each_share_once_for_each_level() -> None:
     flood = held(256, "http", "script/1")
     with pytest.raises(BusyError):
         place_for(request("http", "script/1"), flood, 256)
     assert max(each.lookups for each in flood) <= len(share_of(flood[0].request))
 
 
-def test_a_place_is_free_without_a_look_at_shares() -> None:
+def test_a_free_place_is_given_without_reading_shares() -> None:
     flood = held(255, "http", "script/1")
     assert place_for(request("http", "script/1"), flood, 256) is None
     assert sum(each.lookups for each in flood) == 0
@@ -144,7 +144,7 @@ class TestQueueOfAModel:
         )
         return floor
 
-    def test_a_newcomer_gets_the_place_of_the_client_that_filled_the_queue(self, crowded: Floor) -> None:
+    def test_a_new_client_gets_a_place_from_the_client_that_filled_the_queue(self, crowded: Floor) -> None:
         worker = crowded.loaded("a")
         flood = [crowded.ask("a", tenant="flood") for _ in range(3)]
         worker.emit(Started(id=flood[0].id, prompt_tokens=1, cached_tokens=0, seed=1))
@@ -154,7 +154,7 @@ class TestQueueOfAModel:
         with pytest.raises(BusyError):
             crowded.ask("a", tenant="flood")
 
-    def test_a_newcomer_gets_a_place_while_the_model_loads(self, crowded: Floor) -> None:
+    def test_a_new_client_gets_a_place_while_the_model_loads(self, crowded: Floor) -> None:
         flood = [crowded.ask("a", tenant="flood") for _ in range(3)]
         newcomer = crowded.ask("a", tenant="other")
         assert error_code(flood[2]) == "queue_full"

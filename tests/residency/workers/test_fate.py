@@ -1,4 +1,4 @@
-"""Tests of the reason for a worker's end, from its exit code and from what it printed last."""
+"""Tests of the reason for a worker's end, from its exit code and from its last output."""
 
 import asyncio
 import os
@@ -19,27 +19,27 @@ METAL = (
     "failed: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)\n"
 )
 SCRIPTED = f"import os, sys; sys.stderr.write('loading\\n' + {METAL!r}); sys.stderr.flush(); os.abort()"
-"""Program that ends as MLX does when Metal has no memory left."""
+"""Program that ends like MLX when Metal has no memory left."""
 
 
-def test_an_abort_for_want_of_gpu_memory_is_not_a_crash() -> None:
+def test_an_abort_by_a_shortage_of_gpu_memory_is_not_a_crash() -> None:
     error = fate_of(-signal.SIGABRT, f"something\n{METAL}")
     assert isinstance(error, OutOfMemoryError)
     assert error.message.startswith("out of GPU memory: [METAL] Command buffer execution failed: Insufficient Memory")
     assert fate_of(-signal.SIGABRT, "assertion failed").code == "worker_failed"
-    assert fate_of(-signal.SIGKILL, METAL).code == "worker_failed", "the words of an earlier, survived error"
+    assert fate_of(-signal.SIGKILL, METAL).code == "worker_failed", (
+        "METAL is then the output of an earlier error, which the process survived"
+    )
 
 
-def test_a_kill_by_the_kernel_for_want_of_memory_is_not_a_crash() -> None:
+def test_an_oom_kill_is_not_a_crash() -> None:
     assert isinstance(fate_of(-signal.SIGKILL, "", oom_killed=True), OutOfMemoryError)
     assert fate_of(-signal.SIGKILL, "").message == "the model's process was ended by SIGKILL"
     assert fate_of(-signal.SIGSEGV, "", oom_killed=True).code == "worker_failed"
 
 
 @pytest.mark.parametrize(("own", "code"), [(False, "out_of_memory"), (True, "worker_failed")])
-async def test_a_kill_that_the_daemon_sent_is_not_taken_for_one_of_the_kernel(
-    tmp_path: Path, own: bool, code: str
-) -> None:
+async def test_a_kill_by_the_daemon_is_not_reported_as_an_oom_kill(tmp_path: Path, own: bool, code: str) -> None:
     with WorkerLog(tmp_path / "workers.log") as log:
         started = await worker.Worker.start(
             "m",

@@ -1,4 +1,4 @@
-"""Tests of engine kinds: the kind of a model chooses its worker program, memory plan, load options and warm spare."""
+"""Tests of engine kinds: the kind of a model selects its worker program, memory plan, load options and warm spare."""
 
 import asyncio
 import importlib.util
@@ -70,7 +70,7 @@ class TestDecisions:
         floor.kinds["b"] = OTHER
         return floor
 
-    def test_the_kind_of_a_model_chooses_program_plan_limit_and_options(self, floor: Floor) -> None:
+    def test_the_kind_of_a_model_selects_program_plan_limit_and_options(self, floor: Floor) -> None:
         for name in "ab":
             floor.ask(name)
             floor.worker(name).load()
@@ -101,7 +101,7 @@ class TestDecisions:
 
 @pytest.fixture
 async def pool(tmp_path: Path) -> AsyncIterator[Pool]:
-    """Return a pool of two kinds that are run by real processes of the fake engine."""
+    """Yield a pool of two engine kinds. Real processes of the fake engine run both."""
 
     def find(name: str) -> Model:
         return Model(id=name, path=str(tmp_path), source="folder", kind=OTHER if name == "b" else "text")

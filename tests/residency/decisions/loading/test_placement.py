@@ -1,4 +1,4 @@
-"""Tests of placement: plain calls, and a machine of models that are loaded, work, idle and leave."""
+"""Tests of placement: plain calls, and a state machine of models that are loaded, used and unloaded."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ class TestFitting:
     def test_the_least_recently_used_model_leaves(self) -> None:
         assert place(50, ROOM, [claim("new", 40, 2.0), claim("old", 40, 1.0)]) == Fits(60, ("old",))
 
-    def test_no_model_leaves_in_vain(self) -> None:
+    def test_no_model_is_evicted_that_need_not_be(self) -> None:
         claims = [claim("small", 10, 1.0), claim("large", 80, 2.0)]
         assert place(80, ROOM, claims) == Fits(90, ("large",))
 
@@ -81,7 +81,7 @@ def test_free_memory_is_shared_equally() -> None:
 
 
 class Machine(RuleBasedStateMachine):
-    """Models of any size are loaded, used and pinned in any order. Each decision is carried out as it stands."""
+    """Models of any size, which are loaded, used and pinned in any order. Each decision is carried out at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 50))
     def grow(self, pick: int) -> None:
-        """Let a model take the memory that it was promised."""
+        """Raise the use of a model to the bytes of its claim."""
         if self.claims:
             name = sorted(self.claims)[pick % len(self.claims)]
             found = self.claims[name]

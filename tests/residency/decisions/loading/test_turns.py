@@ -1,4 +1,4 @@
-"""Tests of models that take each other's place in turn."""
+"""Tests of models that evict each other in turn."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_a_model_that_displaced_another_one_is_its_rival() -> None:
     assert returns_of("b", [Loaded("b", returns=3)]) == 4
 
 
-def test_a_change_there_and_back_is_free_and_later_ones_wait() -> None:
+def test_the_first_change_and_its_return_are_free_and_later_changes_wait() -> None:
     assert held_until(Loaded("b"), 30.0) == 100.0
     assert held_until(Loaded("b", returns=1), 30.0) == 100.0 + HOLD_FACTOR * 5.0
     assert held_until(Loaded("b", returns=1), 7.0) == 107.0
