@@ -6,32 +6,32 @@ from typing import Any
 
 import pytest
 
-from tests.residency.fakes import ONE_FITS, TWO_FIT, Floor
+from tests.residency.fakes import ONE_FITS, TWO_FIT, Harness
 
 
 @pytest.fixture
-def make_floor(tmp_path: Path) -> Iterator[Callable[..., Floor]]:
+def make_harness(tmp_path: Path) -> Iterator[Callable[..., Harness]]:
     """Yield a function that makes a pool with `cap` bytes of memory. Queued work is completed after the test."""
-    made: list[Floor] = []
+    made: list[Harness] = []
 
-    def make(cap: int, **fields: Any) -> Floor:
-        folder = tmp_path / f"floor-{len(made)}"
+    def make(cap: int, **fields: Any) -> Harness:
+        folder = tmp_path / f"harness-{len(made)}"
         folder.mkdir()
-        made.append(Floor(folder, cap, **fields))
+        made.append(Harness(folder, cap, **fields))
         return made[-1]
 
     yield make
-    for floor in made:
-        floor.loop.settle()
+    for harness in made:
+        harness.loop.settle()
 
 
 @pytest.fixture
-def floor(make_floor: Callable[..., Floor]) -> Floor:
+def harness(make_harness: Callable[..., Harness]) -> Harness:
     """Return a pool whose memory holds one model."""
-    return make_floor(ONE_FITS)
+    return make_harness(ONE_FITS)
 
 
 @pytest.fixture
-def wide(make_floor: Callable[..., Floor]) -> Floor:
+def harness_for_two(make_harness: Callable[..., Harness]) -> Harness:
     """Return a pool whose memory holds two models."""
-    return make_floor(TWO_FIT)
+    return make_harness(TWO_FIT)

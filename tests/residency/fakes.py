@@ -249,7 +249,7 @@ class FakeMachine:
         return self.uses.get(pid, ProcessUse(WEIGHTS + 50 * MB))
 
 
-class Floor:
+class Harness:
     """A real pool over fake workers, on a loop that the test drives."""
 
     def __init__(

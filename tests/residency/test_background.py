@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.residency.background import KEPT_FAILING, Background
-from tests.residency.fakes import Floor
+from tests.residency.fakes import Harness
 from tests.residency.waiting import until
 
 
@@ -76,8 +76,8 @@ async def test_one_failure_is_not_a_problem() -> None:
     assert background.problem() is None
 
 
-async def test_the_supervisor_continues_after_an_error_and_the_health_reports_it(wide: Floor) -> None:
-    bad, good = wide.loaded("a"), wide.loaded("b")
+async def test_the_supervisor_continues_after_an_error_and_the_health_reports_it(harness_for_two: Harness) -> None:
+    bad, good = harness_for_two.loaded("a"), harness_for_two.loaded("b")
     seen: list[Any] = []
 
     def broken() -> Any:
@@ -86,12 +86,12 @@ async def test_the_supervisor_continues_after_an_error_and_the_health_reports_it
     beat = good.beat
     bad.beat, good.beat = broken, lambda: (seen.append(1), beat())[1]  # type: ignore[method-assign]
     for _ in range(KEPT_FAILING):
-        wide.loop.advance(0.5)
-        await wide.pool.background.attempt("the supervisor", wide.scheduler.on_tick)
+        harness_for_two.loop.advance(0.5)
+        await harness_for_two.pool.background.attempt("the supervisor", harness_for_two.scheduler.on_tick)
     assert len(seen) == KEPT_FAILING  # the other model is inspected
     problem = "the supervisor failed: RuntimeError: unreadable"
-    assert wide.pool.background.problem() == problem and not wide.pool.health().ok
-    assert sum("RuntimeError: unreadable" in line for line in wide.lines) == 1
+    assert harness_for_two.pool.background.problem() == problem and not harness_for_two.pool.health().ok
+    assert sum("RuntimeError: unreadable" in line for line in harness_for_two.lines) == 1
     del bad.beat
-    await wide.pool.background.attempt("the supervisor", wide.scheduler.on_tick)
-    assert wide.pool.health().ok
+    await harness_for_two.pool.background.attempt("the supervisor", harness_for_two.scheduler.on_tick)
+    assert harness_for_two.pool.health().ok

@@ -11,7 +11,7 @@ from lmx_daemon.contract.admin.protocol import UnloadRequest
 from lmx_daemon.contract.errors import LmxError, ModelLoadError, WorkerError
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.settings.schema import ServerSettings, Settings
-from tests.residency.fakes import TWO_FIT, FakeWorker, Floor
+from tests.residency.fakes import TWO_FIT, FakeWorker, Harness
 
 MODELS = "abcd"
 EVENTS = 150
@@ -22,13 +22,13 @@ PLACES = 4
 class Walk:
     """Random order of events. Workers leave, greet and load only when the walk decides so."""
 
-    def __init__(self, floor: Floor, seed: int) -> None:
+    def __init__(self, harness: Harness, seed: int) -> None:
         self.random = random.Random(seed)
-        self.floor = floor
+        self.harness = harness
         self.actives: list[ActiveRequest] = []
-        floor.silent_workers = floor.staying_workers = True
-        engine = msgspec.structs.replace(floor.settings.current.engine, max_running=1)
-        floor.settings.replace(Settings(engine=engine, server=ServerSettings(max_queued=PLACES - 1)))
+        harness.silent_workers = harness.staying_workers = True
+        engine = msgspec.structs.replace(harness.settings.current.engine, max_running=1)
+        harness.settings.replace(Settings(engine=engine, server=ServerSettings(max_queued=PLACES - 1)))
 
     def go(self) -> None:
         """Cause one random event."""
@@ -40,50 +40,50 @@ class Walk:
         fields: dict[str, Any] = {"queue_deadline": 3.0} if self.random.random() < 0.2 else {}
         fields["tenant"] = self.random.choice(["greedy", "greedy", "greedy", "modest"])
         try:
-            self.actives.append(self.floor.request(self.random.choice(MODELS), **fields))
+            self.actives.append(self.harness.request(self.random.choice(MODELS), **fields))
         except LmxError as error:
             assert error.code in ("crash_loop", "queue_full"), error.code
 
     def release(self) -> None:
         if self.actives:
-            self.floor.pool.release(self.actives.pop(self.random.randrange(len(self.actives))))
+            self.harness.pool.release(self.actives.pop(self.random.randrange(len(self.actives))))
 
     def command(self) -> None:
         name = self.random.choice(MODELS)
         try:
             if self.random.random() < 0.5:
-                self.floor.load(name)
+                self.harness.load(name)
             else:
-                self.floor.scheduler.on_unload(UnloadRequest(id=name, force=self.random.random() < 0.5))
+                self.harness.scheduler.on_unload(UnloadRequest(id=name, force=self.random.random() < 0.5))
         except LmxError as error:
             assert error.code in ("crash_loop", "not_found"), error.code
 
     def step(self) -> None:
-        self.floor.loop.step()
+        self.harness.loop.step()
 
     def tick(self) -> None:
-        self.floor.loop.advance(self.random.choice([0.1, 0.5, 6.0]))
-        self.floor.scheduler.on_tick()
+        self.harness.loop.advance(self.random.choice([0.1, 0.5, 6.0]))
+        self.harness.scheduler.on_tick()
 
     def report(self) -> None:
-        workers = [worker for worker in self.floor.workers if worker.alive and worker.events is not None]
+        workers = [worker for worker in self.harness.workers if worker.alive and worker.events is not None]
         if workers:
             report(self.random.choice(workers), self.random)
 
     def check(self) -> None:
         """Assert the invariants that hold after each event."""
-        residents = list(self.floor.pool._residents)
+        residents = list(self.harness.pool._residents)
         assert sum(resident.state == "loading" for resident in residents) <= 1
-        assert sum(worker.alive and worker.command is not None for worker in self.floor.workers) <= 2  # two fit
+        assert sum(worker.alive and worker.command is not None for worker in self.harness.workers) <= 2  # two fit
         serving = [resident.model.id for resident in residents if resident.state != "leaving"]
         assert len(serving) == len(set(serving))
         for resident in residents:
             held = [each for each in resident.requests.values() if each.under_way]
             assert len(held) <= 2 * PLACES
             assert sum(not each.closed and not each.released for each in held) <= PLACES
-        alive = {worker.instance for worker in self.floor.workers if worker.alive}
-        for active in self.floor.pool.requests._all():
-            resident = self.floor.pool._residents.get(active.instance)
+        alive = {worker.instance for worker in self.harness.workers if worker.alive}
+        for active in self.harness.pool.requests._all():
+            resident = self.harness.pool._residents.get(active.instance)
             assert not active.under_way or resident is not None
             assert not active.at_worker or active.instance in alive
             assert not active.waiting or (resident is not None and resident.starting)
@@ -91,18 +91,18 @@ class Walk:
     def finish(self) -> None:
         """Complete the work of all workers, and assert that nothing is left over."""
         for _ in range(300):
-            self.floor.tick()
-            for worker in [worker for worker in self.floor.workers if worker.alive and worker.events is not None]:
+            self.harness.tick()
+            for worker in [worker for worker in self.harness.workers if worker.alive and worker.events is not None]:
                 work(worker)
-                self.floor.loop.settle()
+                self.harness.loop.settle()
             self.check()
         assert all(active.closed for active in self.actives)
-        self.floor.release(*self.actives)
-        assert not self.floor.pool.requests.busy()
-        for instance in self.floor.pool.instances():
+        self.harness.release(*self.actives)
+        assert not self.harness.pool.requests.busy()
+        for instance in self.harness.pool.instances():
             assert instance.state == "ready" and instance.waiting == 0
-        self.floor.scheduler.on_close()
-        assert not any(resident.starting for resident in self.floor.pool._residents)
+        self.harness.scheduler.on_close()
+        assert not any(resident.starting for resident in self.harness.pool._residents)
 
 
 def report(worker: FakeWorker, choice: random.Random) -> None:
@@ -135,9 +135,9 @@ def work(worker: FakeWorker) -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_no_order_of_events_breaks_an_invariant_or_leaves_a_request(
-    make_floor: Callable[..., Floor], seed: int
+    make_harness: Callable[..., Harness], seed: int
 ) -> None:
-    walk = Walk(make_floor(TWO_FIT, memory_wait_seconds=20.0), seed)
+    walk = Walk(make_harness(TWO_FIT, memory_wait_seconds=20.0), seed)
     for _ in range(EVENTS):
         walk.go()
         walk.check()

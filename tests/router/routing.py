@@ -11,7 +11,7 @@ from lmx_daemon.router.preset_files import PresetFiles
 from lmx_daemon.router.router import Router
 from lmx_daemon.router.saved_aliases import SavedAliases
 from lmx_daemon.settings.schema import RouterSettings
-from tests.residency.fakes import Floor
+from tests.residency.fakes import Harness
 
 
 class NamedModels:
@@ -59,7 +59,7 @@ def router_over(pool: Pool, catalog: Any, pulls: Any = None, **settings: Any) ->
     return Router(lambda: current, names, catalog, pool, MissingModels(pulls or NoPulls()))
 
 
-class RoutedFloor(Floor):
+class RoutedHarness(Harness):
     """A pool over fake workers whose requests pass through a router."""
 
     def __init__(self, folder: Path, cap: int, sizes: dict[str, int], **settings: Any) -> None:

@@ -8,7 +8,7 @@ from lmx_daemon.contract.errors import ModelNotFoundError
 from lmx_daemon.contract.generation.requests import Generate, Text
 from lmx_daemon.contract.principal import Principal
 from lmx_daemon.router.router import Router
-from tests.residency.fakes import ONE_FITS, Floor
+from tests.residency.fakes import ONE_FITS, Harness
 from tests.router.routing import NamedModels, NoPulls, router_over
 
 SMALL = Principal(tenant="key:k", models=("org/small", "team/*"))
@@ -24,7 +24,7 @@ def router(tmp_path: Path) -> Router:
     models = NamedModels(tmp_path, "org/big", "org/small", "other/big-one")
     aliases = {"code": ["org/big", "org/small"], "large": "org/big", "claude-*": "org/big"}
     return router_over(
-        Floor(tmp_path, ONE_FITS).pool, models, Refusing(), aliases=aliases, default="org/big", download_missing=True
+        Harness(tmp_path, ONE_FITS).pool, models, Refusing(), aliases=aliases, default="org/big", download_missing=True
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from lmx_daemon.contract.errors import ConflictError, DiskError, NotFoundError, RequestError
 from lmx_daemon.contract.generation.requests import Chat, Generate, Message, TextPart
 from lmx_daemon.router.router import Router
-from tests.residency.fakes import ONE_FITS, Floor
+from tests.residency.fakes import ONE_FITS, Harness
 from tests.router.routing import NamedModels, router_over
 
 
@@ -19,7 +19,7 @@ def home(tmp_path: Path) -> Path:
 
 def router_of(home: Path, **settings: Any) -> Router:
     catalog = NamedModels(home, "org/big", "org/small")
-    return router_over(Floor(home, ONE_FITS).pool, catalog, **settings)
+    return router_over(Harness(home, ONE_FITS).pool, catalog, **settings)
 
 
 def request(model: str, **fields: Any) -> Generate:

@@ -11,7 +11,7 @@ from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.settings.schema import RouterSettings
 from lmx_daemon.settings.sections.router import Fallthrough
 from tests.residency.fakes import ONE_FITS, finish
-from tests.router.routing import RoutedFloor
+from tests.router.routing import RoutedHarness
 
 SIZES = {"big": 30, "small": 1}
 ALIASES = {"code": ("big", "small"), "title": ("small", "big")}
@@ -23,7 +23,7 @@ class Burst:
     """Clients of two aliases, and workers that load and answer, in a random order. Memory holds one model."""
 
     def __init__(self, folder: Path, seed: int, fallthrough: tuple[Fallthrough, ...]) -> None:
-        self.floor = RoutedFloor(folder, ONE_FITS, SIZES, aliases=ALIASES, fallthrough=fallthrough)
+        self.harness = RoutedHarness(folder, ONE_FITS, SIZES, aliases=ALIASES, fallthrough=fallthrough)
         self.random = random.Random(seed)
         self.numbers = itertools.count()
         self.open: list[ActiveRequest] = []
@@ -41,35 +41,35 @@ class Burst:
     def request(self) -> None:
         alias = self.random.choice(list(ALIASES))
         asked = Generate(id=f"r{next(self.numbers)}", model=alias, prompt=Text(text="x"))
-        route = finish(self.floor.router.route(asked))
-        self.open.append(self.floor.pool.submit(route.applied(asked)))
-        self.floor.loop.settle()
+        route = finish(self.harness.router.route(asked))
+        self.open.append(self.harness.pool.submit(route.applied(asked)))
+        self.harness.loop.settle()
 
     def work(self) -> None:
         """Let one worker take its next step: the end of its load, or the end of all its requests."""
-        busy = [each for each in self.floor.workers if each.alive and each.command is not None and not each.leaving]
+        busy = [each for each in self.harness.workers if each.alive and each.command is not None and not each.leaving]
         if not busy:
             return
         worker = self.random.choice(busy)
-        if self.floor.instance(worker.name).state == "loading":
+        if self.harness.instance(worker.name).state == "loading":
             worker.load()
         else:
             worker.finish()
-        self.floor.loop.settle()
+        self.harness.loop.settle()
         for active in [each for each in self.open if each.closed]:
             self.open.remove(active)
             self.answered.append((active.request.asked, active.request.model))
-            self.floor.release(active)
+            self.harness.release(active)
 
     def pass_time(self) -> None:
-        self.floor.tick(0.5)
+        self.harness.tick(0.5)
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_aliases_that_share_their_models_load_each_of_them_once(tmp_path: Path, seed: int) -> None:
     burst = Burst(tmp_path, seed, ALL)
     burst.run()
-    assert len(burst.floor.workers) <= 2, "a model was loaded again"
+    assert len(burst.harness.workers) <= 2, "a model was loaded again"
     large = [place for place, (_, model) in enumerate(burst.answered) if model == "big"]
     assert not large or {model for _, model in burst.answered[large[0] :]} == {"big"}
 
@@ -82,25 +82,25 @@ def test_models_evict_each_other_in_turn_without_the_rule(tmp_path: Path) -> Non
         folder.mkdir()
         burst = Burst(folder, seed, rules)
         burst.run()
-        loads.append(len(burst.floor.workers))
+        loads.append(len(burst.harness.workers))
     assert max(loads) > 4
 
 
 def test_client_of_the_small_model_gets_the_busy_large_one(tmp_path: Path) -> None:
-    floor = RoutedFloor(tmp_path, ONE_FITS, SIZES, aliases=ALIASES)
-    busy = floor.ask("big")
-    floor.worker("big").load()
-    route = finish(floor.router.route(Generate(id="t", model="title", prompt=Text(text="x"))))
+    harness = RoutedHarness(tmp_path, ONE_FITS, SIZES, aliases=ALIASES)
+    busy = harness.ask("big")
+    harness.worker("big").load()
+    route = finish(harness.router.route(Generate(id="t", model="title", prompt=Text(text="x"))))
     assert (route.model.id, route.reason) == ("big", "alias title; skipped small: evicts")
-    floor.release(busy)
-    route = finish(floor.router.route(Generate(id="t", model="title", prompt=Text(text="x"))))
+    harness.release(busy)
+    route = finish(harness.router.route(Generate(id="t", model="title", prompt=Text(text="x"))))
     assert route.model.id == "big", "an idle model in memory is used as well"
 
 
 def test_load_that_waits_for_its_turn_counts_as_in_memory(tmp_path: Path) -> None:
-    floor = RoutedFloor(tmp_path, ONE_FITS, SIZES, aliases=ALIASES)
-    floor.request("big")  # its files are not inspected yet
-    assert floor.states() == {"big": "starting"}
-    route = finish(floor.router.route(Generate(id="t", model="title", prompt=Text(text="x"))))
+    harness = RoutedHarness(tmp_path, ONE_FITS, SIZES, aliases=ALIASES)
+    harness.request("big")  # its files are not inspected yet
+    assert harness.states() == {"big": "starting"}
+    route = finish(harness.router.route(Generate(id="t", model="title", prompt=Text(text="x"))))
     assert route.model.id == "big"
-    floor.loop.settle()
+    harness.loop.settle()

@@ -10,7 +10,7 @@ from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.generation.requests import Chat, Count, Generate, Sampling, Text
 from lmx_daemon.residency.decisions.own_settings import NONE, with_own_settings, with_own_sizes
 from lmx_daemon.settings.schema import ModelSettings, Settings
-from tests.residency.fakes import GB, Floor
+from tests.residency.fakes import GB, Harness
 
 OWN = ModelSettings(
     context=300,
@@ -68,23 +68,23 @@ def test_a_load_gets_the_sizes_that_it_does_not_name() -> None:
 
 class TestLoads:
     @pytest.fixture
-    def floor(self, make_floor: Callable[..., Floor]) -> Floor:
-        floor = make_floor(4 * GB)
-        floor.settings.replace(msgspec.structs.replace(Settings(), models={"a": OWN}))
-        return floor
+    def harness(self, make_harness: Callable[..., Harness]) -> Harness:
+        harness = make_harness(4 * GB)
+        harness.settings.replace(msgspec.structs.replace(Settings(), models={"a": OWN}))
+        return harness
 
-    def test_a_load_by_a_request_has_the_sizes_of_the_model(self, floor: Floor) -> None:
-        floor.ask("a")
-        instance = floor.instance("a")
+    def test_a_load_by_a_request_has_the_sizes_of_the_model(self, harness: Harness) -> None:
+        harness.ask("a")
+        instance = harness.instance("a")
         assert (instance.ttl, instance.pinned) == (7.0, True)
         assert instance.plan is not None and (instance.plan.context, instance.plan.slots) == (300, 2)
 
-    def test_a_model_without_settings_has_those_of_the_engine(self, floor: Floor) -> None:
-        floor.ask("b")
-        instance = floor.instance("b")
+    def test_a_model_without_settings_has_those_of_the_engine(self, harness: Harness) -> None:
+        harness.ask("b")
+        instance = harness.instance("b")
         assert instance.ttl == 3600.0 and not instance.pinned
 
-    def test_a_load_command_has_the_sizes_of_the_model(self, floor: Floor) -> None:
-        worker = floor.loaded("a")
+    def test_a_load_command_has_the_sizes_of_the_model(self, harness: Harness) -> None:
+        worker = harness.loaded("a")
         assert worker.command is not None
         assert (worker.command.options.context_length, worker.command.options.max_running) == (300, 2)

@@ -7,7 +7,7 @@ from lmx_daemon.contract.worker.messages import Heartbeat, MemoryUse
 from lmx_daemon.memory.budget import ProcessUse
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.decisions.resident import Resident, unbegun
-from tests.residency.fakes import GB, FakeWorker, Floor, ManualLoop, greeting
+from tests.residency.fakes import GB, FakeWorker, Harness, ManualLoop, greeting
 
 MODEL = Model(id="a", path="/a", source="folder")
 
@@ -48,8 +48,8 @@ def test_requests_that_a_worker_has_not_begun_are_waiting(running: int, waiting:
     assert unbegun(Heartbeat(steps=0, busy=False, running=running, waiting=waiting), held) == shown
 
 
-def test_requests_that_a_silent_worker_holds_are_shown_as_waiting(floor: Floor) -> None:
-    floor.loaded("a")
-    floor.ask("a")
-    floor.ask("a")
-    assert floor.instance("a").waiting == 2
+def test_requests_that_a_silent_worker_holds_are_shown_as_waiting(harness: Harness) -> None:
+    harness.loaded("a")
+    harness.ask("a")
+    harness.ask("a")
+    assert harness.instance("a").waiting == 2

@@ -10,70 +10,70 @@ from lmx_daemon.memory.need import MARGIN_BYTES, Demand, Device, Measured, most_
 from lmx_daemon.memory.oom_kills import WINDOW_SECONDS, OomKills
 from lmx_daemon.memory.shape import ModelShape, Weights
 from lmx_daemon.residency.decisions.plan import Beat
-from tests.residency.fakes import GB, MB, TWO_FIT, WEIGHTS, FakeWorker, Floor, error_code, greeting, last_event
+from tests.residency.fakes import GB, MB, TWO_FIT, WEIGHTS, FakeWorker, Harness, error_code, greeting, last_event
 
-Make = Callable[..., Floor]
+Make = Callable[..., Harness]
 
 
-def stuck(floor: Floor) -> Beat:
+def stuck(harness: Harness) -> Beat:
     """Return the heartbeat of a worker that is busy and finishes no step."""
-    return Beat(floor.loop.now() + 1e6, floor.loop.now(), True)
+    return Beat(harness.loop.now() + 1e6, harness.loop.now(), True)
 
 
 class TestHangs:
-    def test_a_load_that_reads_is_not_ended_however_long_it_takes(self, make_floor: Make) -> None:
-        floor = make_floor(TWO_FIT, load_seconds=30.0, hang_seconds=50.0)
-        floor.load("a")
-        worker = floor.worker("a")
-        worker.last_beat = stuck(floor)
+    def test_a_load_that_reads_is_not_ended_however_long_it_takes(self, make_harness: Make) -> None:
+        harness = make_harness(TWO_FIT, load_seconds=30.0, hang_seconds=50.0)
+        harness.load("a")
+        worker = harness.worker("a")
+        worker.last_beat = stuck(harness)
         for step in range(1, 300):
-            floor.machine.uses[worker.pid] = ProcessUse(WEIGHTS, step * 1000)
-            floor.tick()
-        assert floor.states() == {"a": "loading"}
+            harness.machine.uses[worker.pid] = ProcessUse(WEIGHTS, step * 1000)
+            harness.tick()
+        assert harness.states() == {"a": "loading"}
         worker.last_beat = None
         worker.load()
-        assert floor.states() == {"a": "ready"}
+        assert harness.states() == {"a": "ready"}
 
-    def test_a_load_that_neither_reads_nor_reports_is_ended(self, make_floor: Make) -> None:
-        floor = make_floor(TWO_FIT, load_seconds=20.0, hang_seconds=50.0)
-        active = floor.ask("a")
-        worker = floor.worker("a")
-        worker.last_beat = stuck(floor)
-        floor.tick(19)
+    def test_a_load_that_neither_reads_nor_reports_is_ended(self, make_harness: Make) -> None:
+        harness = make_harness(TWO_FIT, load_seconds=20.0, hang_seconds=50.0)
+        active = harness.ask("a")
+        worker = harness.worker("a")
+        worker.last_beat = stuck(harness)
+        harness.tick(19)
         assert not active.closed
-        floor.tick(2)
+        harness.tick(2)
         assert error_code(active) == "worker_hung" and worker.leaving
-        assert floor.incidents() == [("hung", "a")]
+        assert harness.incidents() == [("hung", "a")]
 
-    def test_a_hang_fails_the_requests_and_the_next_one_loads_the_model_again(self, floor: Floor) -> None:
-        worker = floor.loaded("a")
-        active = floor.ask("a")
-        worker.last_beat = stuck(floor)
-        floor.tick(31)
-        assert not floor.pool.health().ok
-        floor.tick(30)
-        assert error_code(active) == "worker_hung" and floor.states() == {} and floor.pool.health().ok
-        floor.loaded("a")
-        assert floor.instance("a").restarts == 1
+    def test_a_hang_fails_the_requests_and_the_next_one_loads_the_model_again(self, harness: Harness) -> None:
+        worker = harness.loaded("a")
+        active = harness.ask("a")
+        worker.last_beat = stuck(harness)
+        harness.tick(31)
+        assert not harness.pool.health().ok
+        harness.tick(30)
+        assert error_code(active) == "worker_hung" and harness.states() == {} and harness.pool.health().ok
+        harness.loaded("a")
+        assert harness.instance("a").restarts == 1
 
-    def test_a_loaded_model_that_hangs_while_it_is_unloaded_has_the_limit_of_a_step(self, make_floor: Make) -> None:
-        floor = make_floor(TWO_FIT, load_seconds=6000.0, hang_seconds=10.0)
-        worker = floor.loaded("a")
-        active = floor.ask("a")
-        floor.scheduler.on_unload(UnloadRequest(id="a"))
-        worker.last_beat = stuck(floor)
-        floor.tick(11)
-        assert error_code(active) == "worker_hung" and floor.states() == {}
+    def test_a_loaded_model_that_hangs_while_it_is_unloaded_has_the_limit_of_a_step(self, make_harness: Make) -> None:
+        harness = make_harness(TWO_FIT, load_seconds=6000.0, hang_seconds=10.0)
+        worker = harness.loaded("a")
+        active = harness.ask("a")
+        harness.scheduler.on_unload(UnloadRequest(id="a"))
+        worker.last_beat = stuck(harness)
+        harness.tick(11)
+        assert error_code(active) == "worker_hung" and harness.states() == {}
 
-    def test_a_daemon_that_was_suspended_finds_no_worker_hung(self, floor: Floor) -> None:
-        worker = floor.loaded("a")
-        floor.tick()
-        worker.last_beat = Beat(floor.loop.now(), floor.loop.now(), False)
-        floor.loop.advance(1000)
-        floor.scheduler.on_tick()
+    def test_a_daemon_that_was_suspended_finds_no_worker_hung(self, harness: Harness) -> None:
+        worker = harness.loaded("a")
+        harness.tick()
+        worker.last_beat = Beat(harness.loop.now(), harness.loop.now(), False)
+        harness.loop.advance(1000)
+        harness.scheduler.on_tick()
         worker.last_beat = None
-        floor.tick(5)
-        assert floor.states() == {"a": "ready"} and floor.incidents() == []
+        harness.tick(5)
+        assert harness.states() == {"a": "ready"} and harness.incidents() == []
 
 
 class TestTheLimit:
@@ -103,72 +103,72 @@ class TestTheLimit:
 
 
 class TestTheFootprint:
-    def test_a_worker_that_grows_is_ended_with_a_memory_error(self, wide: Floor) -> None:
-        worker = wide.loaded("a")
-        active = wide.ask("a")
-        wide.machine.uses[worker.pid] = ProcessUse(20 * GB)
-        wide.tick(0.5)
+    def test_a_worker_that_grows_is_ended_with_a_memory_error(self, harness_for_two: Harness) -> None:
+        worker = harness_for_two.loaded("a")
+        active = harness_for_two.ask("a")
+        harness_for_two.machine.uses[worker.pid] = ProcessUse(20 * GB)
+        harness_for_two.tick(0.5)
         assert not active.closed  # one sample may be a peak
-        wide.tick(0.5)
+        harness_for_two.tick(0.5)
         assert error_code(active) == "out_of_memory" and not worker.alive
-        assert wide.incidents() == [("out of memory", "a")]
-        assert "may hold" in wide.pool.incidents.recent()[0].message
+        assert harness_for_two.incidents() == [("out of memory", "a")]
+        assert "may hold" in harness_for_two.pool.incidents.recent()[0].message
 
-    def test_a_worker_that_grows_while_it_loads_is_ended(self, wide: Floor) -> None:
-        active = wide.ask("a")
-        worker = wide.worker("a")
-        wide.machine.uses[worker.pid] = ProcessUse(9 * GB)
-        wide.tick(1)
+    def test_a_worker_that_grows_while_it_loads_is_ended(self, harness_for_two: Harness) -> None:
+        active = harness_for_two.ask("a")
+        worker = harness_for_two.worker("a")
+        harness_for_two.machine.uses[worker.pid] = ProcessUse(9 * GB)
+        harness_for_two.tick(1)
         assert error_code(active) == "out_of_memory" and not worker.alive
 
-    def test_a_worker_that_grows_on_a_mac_is_ended_only_under_memory_pressure(self, wide: Floor) -> None:
+    def test_a_worker_that_grows_on_a_mac_is_ended_only_under_memory_pressure(self, harness_for_two: Harness) -> None:
         # On a Mac, the physical footprint of a correct worker can be twice the bytes that MLX counts.
-        worker = wide.loaded("a")
+        worker = harness_for_two.loaded("a")
         worker.hello = greeting(1, "metal, Apple M9", 64 * GB)
-        wide.machine.uses[worker.pid] = ProcessUse(20 * GB)
-        wide.tick(5)
+        harness_for_two.machine.uses[worker.pid] = ProcessUse(20 * GB)
+        harness_for_two.tick(5)
         assert worker.alive
-        wide.machine.pressure = "warning"
-        wide.tick()
+        harness_for_two.machine.pressure = "warning"
+        harness_for_two.tick()
         assert not worker.alive
 
 
 class TestMemoryShortage:
-    def test_an_end_by_memory_shortage_is_no_crash_and_the_next_load_is_smaller(self, make_floor: Make) -> None:
-        floor = make_floor(9 * GB)
-        worker = floor.loaded("a")
-        granted = floor.instance("a").cache_limit
+    def test_an_end_by_memory_shortage_is_no_crash_and_the_next_load_is_smaller(self, make_harness: Make) -> None:
+        harness = make_harness(9 * GB)
+        worker = harness.loaded("a")
+        granted = harness.instance("a").cache_limit
         worker.end(OutOfMemoryError("out of GPU memory: Insufficient Memory"))
-        assert floor.states() == {} and floor.incidents() == [("out of memory", "a")]
-        again = floor.loaded("a")
+        assert harness.states() == {} and harness.incidents() == [("out of memory", "a")]
+        again = harness.loaded("a")
         assert again.command is not None and again.command.options.prefill_step == 256
-        assert floor.instance("a").cache_limit < 0.6 * granted and floor.instance("a").restarts == 0
+        assert harness.instance("a").cache_limit < 0.6 * granted and harness.instance("a").restarts == 0
 
-    def test_kills_by_the_kernel_are_sampled_while_a_model_is_loaded(self, floor: Floor) -> None:
-        counter = floor.folder / "vmstat"
+    def test_kills_by_the_kernel_are_sampled_while_a_model_is_loaded(self, harness: Harness) -> None:
+        counter = harness.folder / "vmstat"
         counter.write_text("oom_kill 0\n")
-        floor.machine.oom_kills = OomKills((), counter, floor.loop.now)
-        floor.loaded("a")
+        harness.machine.oom_kills = OomKills((), counter, harness.loop.now)
+        harness.loaded("a")
         counter.write_text("oom_kill 1\n")
-        assert floor.machine.oom_kills.recent()
-        floor.tick(2 * WINDOW_SECONDS)
-        assert not floor.machine.oom_kills.recent()
+        assert harness.machine.oom_kills.recent()
+        harness.tick(2 * WINDOW_SECONDS)
+        assert not harness.machine.oom_kills.recent()
 
-    def test_prefixes_are_dropped_under_memory_pressure(self, make_floor: Make) -> None:
-        floor = make_floor(9 * GB)
-        worker: FakeWorker = floor.loaded("a")
-        plan = floor.instance("a").plan
-        assert plan is not None and floor.instance("a").cache_limit > 4 * plan.cache.bytes
-        floor.machine.pressure = "warning"
-        floor.tick()
+    def test_prefixes_are_dropped_under_memory_pressure(self, make_harness: Make) -> None:
+        harness = make_harness(9 * GB)
+        worker: FakeWorker = harness.loaded("a")
+        plan = harness.instance("a").plan
+        assert plan is not None and harness.instance("a").cache_limit > 4 * plan.cache.bytes
+        harness.machine.pressure = "warning"
+        harness.tick()
         assert worker.grants[-1] == plan.cache.bytes
-        floor.machine.pressure = "normal"
-        floor.tick()
+        harness.machine.pressure = "normal"
+        harness.tick()
         assert worker.grants[-1] > 4 * plan.cache.bytes
 
-    def test_a_load_is_refused_with_the_reason_under_critical_pressure(self, make_floor: Make) -> None:
-        floor = make_floor(9 * GB)
-        floor.machine.pressure = "critical"
-        event = last_event(floor.ask("a"))
+    def test_a_load_is_refused_with_the_reason_under_critical_pressure(self, make_harness: Make) -> None:
+        harness = make_harness(9 * GB)
+        harness.machine.pressure = "critical"
+        event = last_event(harness.ask("a"))
         assert event.error.code == "out_of_memory"  # type: ignore[union-attr]
         assert "critical memory pressure" in event.error.message  # type: ignore[union-attr]

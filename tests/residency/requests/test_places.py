@@ -13,7 +13,7 @@ from lmx_daemon.contract.generation.requests import Count, Generate, Request, Te
 from lmx_daemon.contract.shares import Share, share_of
 from lmx_daemon.residency.requests.places import place_for, yielding
 from lmx_daemon.settings.schema import EngineSettings, ServerSettings, Settings
-from tests.residency.fakes import Floor, error_code
+from tests.residency.fakes import Harness, error_code
 
 NUMBER = itertools.count()
 
@@ -138,13 +138,13 @@ class TestQueueOfAModel:
     """Tests of a model with three places: one to run, two to wait."""
 
     @pytest.fixture
-    def crowded(self, floor: Floor) -> Floor:
-        floor.settings.replace(
+    def crowded(self, harness: Harness) -> Harness:
+        harness.settings.replace(
             Settings(engine=EngineSettings(warm_spare=False, max_running=1), server=ServerSettings(max_queued=2))
         )
-        return floor
+        return harness
 
-    def test_a_new_client_gets_a_place_from_the_client_that_filled_the_queue(self, crowded: Floor) -> None:
+    def test_a_new_client_gets_a_place_from_the_client_that_filled_the_queue(self, crowded: Harness) -> None:
         worker = crowded.loaded("a")
         flood = [crowded.ask("a", tenant="flood") for _ in range(3)]
         worker.emit(Started(id=flood[0].id, prompt_tokens=1, cached_tokens=0, seed=1))
@@ -154,14 +154,14 @@ class TestQueueOfAModel:
         with pytest.raises(BusyError):
             crowded.ask("a", tenant="flood")
 
-    def test_a_new_client_gets_a_place_while_the_model_loads(self, crowded: Floor) -> None:
+    def test_a_new_client_gets_a_place_while_the_model_loads(self, crowded: Harness) -> None:
         flood = [crowded.ask("a", tenant="flood") for _ in range(3)]
         newcomer = crowded.ask("a", tenant="other")
         assert error_code(flood[2]) == "queue_full"
         crowded.worker("a").load()
         assert crowded.worker("a").submitted == [flood[0].id, flood[1].id, newcomer.id]
 
-    def test_places_that_are_being_vacated_are_bounded(self, crowded: Floor) -> None:
+    def test_places_that_are_being_vacated_are_bounded(self, crowded: Harness) -> None:
         crowded.loaded("a")
         for number in range(4):
             crowded.release(crowded.ask("a", tenant=str(number)))

@@ -24,7 +24,7 @@ from lmx_daemon.residency.workers.programs import PROGRAMS, EngineProgram, LoadL
 from lmx_daemon.residency.workers.worker import Worker
 from lmx_daemon.settings.schema import EngineSettings, Settings
 from lmx_daemon.settings.source import SettingsSource
-from tests.residency.fakes import GB, MB, TWO_FIT, FakeMachine, Floor, greeting
+from tests.residency.fakes import GB, MB, TWO_FIT, FakeMachine, Harness, greeting
 from tests.residency.waiting import until
 
 
@@ -65,38 +65,38 @@ def test_a_model_that_ran_out_of_memory_gets_smaller_steps() -> None:
 
 class TestDecisions:
     @pytest.fixture
-    def floor(self, make_floor: Callable[..., Floor]) -> Floor:
-        floor = make_floor(TWO_FIT, programs=KINDS)
-        floor.kinds["b"] = OTHER
-        return floor
+    def harness(self, make_harness: Callable[..., Harness]) -> Harness:
+        harness = make_harness(TWO_FIT, programs=KINDS)
+        harness.kinds["b"] = OTHER
+        return harness
 
-    def test_the_kind_of_a_model_selects_program_plan_limit_and_options(self, floor: Floor) -> None:
+    def test_the_kind_of_a_model_selects_program_plan_limit_and_options(self, harness: Harness) -> None:
         for name in "ab":
-            floor.ask(name)
-            floor.worker(name).load()
-            floor.loop.settle()
-        assert [worker.kind for worker in floor.workers] == ["text", "other"]
-        plan, command = floor.instance("b").plan, floor.worker("b").command
+            harness.ask(name)
+            harness.worker(name).load()
+            harness.loop.settle()
+        assert [worker.kind for worker in harness.workers] == ["text", "other"]
+        plan, command = harness.instance("b").plan, harness.worker("b").command
         assert plan is not None and plan.bytes == 100 * MB and command is not None
-        assert command.options == flat_options(floor.settings.current, LoadLimits(Demand(), 0, 0, Path()))
-        (resident,) = [each for each in floor.pool._residents if each.model.id == "b"]
-        assert floor.pool.accounts.most(resident) == 7 * GB
-        text = floor.instance("a").plan
+        assert command.options == flat_options(harness.settings.current, LoadLimits(Demand(), 0, 0, Path()))
+        (resident,) = [each for each in harness.pool._residents if each.model.id == "b"]
+        assert harness.pool.accounts.most(resident) == 7 * GB
+        text = harness.instance("a").plan
         assert text is not None and text.cache.bytes > 0
 
-    def test_the_first_load_of_each_kind_waits_for_its_own_backend(self, floor: Floor) -> None:
-        floor.silent_workers = True
-        floor.ask("b")
-        assert floor.states() == {"b": "starting"} and floor.worker("b").command is None
-        floor.worker("b").greet(greeting(1, "metal, Apple M9", 64 * GB))
-        assert floor.states() == {"b": "loading"}
-        assert floor.pool.accounts.device_of("text").cpu and not floor.pool.accounts.device_of(OTHER).cpu
+    def test_the_first_load_of_each_kind_waits_for_its_own_backend(self, harness: Harness) -> None:
+        harness.silent_workers = True
+        harness.ask("b")
+        assert harness.states() == {"b": "starting"} and harness.worker("b").command is None
+        harness.worker("b").greet(greeting(1, "metal, Apple M9", 64 * GB))
+        assert harness.states() == {"b": "loading"}
+        assert harness.pool.accounts.device_of("text").cpu and not harness.pool.accounts.device_of(OTHER).cpu
 
-    def test_an_engine_on_the_cpu_does_not_hide_the_gpu_of_another(self, floor: Floor) -> None:
-        floor.pool.accounts.greet("text", greeting(1, "metal, Apple M9", 64 * GB))
-        floor.pool.accounts.greet(OTHER, greeting(2, "cpu"))
-        assert floor.machine.device_memory == 64 * GB
-        assert floor.pool.accounts.backend == "metal, Apple M9; cpu"
+    def test_an_engine_on_the_cpu_does_not_hide_the_gpu_of_another(self, harness: Harness) -> None:
+        harness.pool.accounts.greet("text", greeting(1, "metal, Apple M9", 64 * GB))
+        harness.pool.accounts.greet(OTHER, greeting(2, "cpu"))
+        assert harness.machine.device_memory == 64 * GB
+        assert harness.pool.accounts.backend == "metal, Apple M9; cpu"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.residency.decisions.loading.turns import HOLD_FACTOR, held_until, returns_of, rivals
-from tests.residency.fakes import ONE_FITS, Floor
+from tests.residency.fakes import ONE_FITS, Harness
 
 LOAD_SECONDS = 0.1
 """Time of a load that a fake worker reports."""
@@ -30,61 +30,61 @@ def test_the_first_change_and_its_return_are_free_and_later_changes_wait() -> No
     assert held_until(Loaded("b", returns=1), 7.0) == 107.0
 
 
-def serve(floor: Floor, model: str) -> None:
+def serve(harness: Harness, model: str) -> None:
     """Answer one request for a model whose load may begin at once."""
-    active = floor.ask(model)
-    worker = floor.worker(model)
+    active = harness.ask(model)
+    worker = harness.worker(model)
     worker.load()
     worker.finish(active.id)
-    floor.release(active)
-    floor.loop.settle()
+    harness.release(active)
+    harness.loop.settle()
 
 
 def test_the_third_change_in_a_row_waits_for_a_multiple_of_the_load(tmp_path: Path) -> None:
-    floor = Floor(tmp_path, ONE_FITS)
+    harness = Harness(tmp_path, ONE_FITS)
     for model in ("a", "b", "a"):
-        serve(floor, model)
-    active = floor.ask("b")
-    assert floor.states() == {"a": "ready", "b": "starting"}
-    assert floor.instance("b").stage == "waiting: a has just taken its place"
-    other = floor.ask("a")
-    floor.worker("a").finish(other.id)  # meanwhile the model in memory answers
-    floor.release(other)
-    floor.loop.advance(HOLD_FACTOR * LOAD_SECONDS + 0.1)
-    assert floor.worker("b").command is not None
-    floor.worker("b").load()
-    floor.release(active)
-    floor.loop.settle()
+        serve(harness, model)
+    active = harness.ask("b")
+    assert harness.states() == {"a": "ready", "b": "starting"}
+    assert harness.instance("b").stage == "waiting: a has just taken its place"
+    other = harness.ask("a")
+    harness.worker("a").finish(other.id)  # meanwhile the model in memory answers
+    harness.release(other)
+    harness.loop.advance(HOLD_FACTOR * LOAD_SECONDS + 0.1)
+    assert harness.worker("b").command is not None
+    harness.worker("b").load()
+    harness.release(active)
+    harness.loop.settle()
 
 
 def test_alternating_requests_load_no_model_more_often_than_its_hold_allows(tmp_path: Path) -> None:
-    floor = Floor(tmp_path, ONE_FITS)
+    harness = Harness(tmp_path, ONE_FITS)
     seconds = 20
     for step in range(seconds * 20):
-        active = floor.ask("a" if step % 2 else "b")
-        for worker in [each for each in floor.workers if each.alive and each.command is not None]:
-            if floor.instance(worker.name).state == "loading":
+        active = harness.ask("a" if step % 2 else "b")
+        for worker in [each for each in harness.workers if each.alive and each.command is not None]:
+            if harness.instance(worker.name).state == "loading":
                 worker.load()
             worker.finish()
-            floor.loop.settle()
-        floor.loop.advance(0.05)
+            harness.loop.settle()
+        harness.loop.advance(0.05)
         if active.closed:
-            floor.release(active)
-    assert 10 < len(floor.workers) <= seconds / (HOLD_FACTOR * LOAD_SECONDS) + 3
-    floor.pool.requests.fail(LmxError("the test has ended"))
+            harness.release(active)
+    assert 10 < len(harness.workers) <= seconds / (HOLD_FACTOR * LOAD_SECONDS) + 3
+    harness.pool.requests.fail(LmxError("the test has ended"))
 
 
 def test_an_explicit_load_and_a_third_model_do_not_wait(tmp_path: Path) -> None:
-    floor = Floor(tmp_path, ONE_FITS)
+    harness = Harness(tmp_path, ONE_FITS)
     for model in ("a", "b", "a"):
-        serve(floor, model)
-    floor.scheduler.on_load(LoadRequest(model="b"), floor.find("b"))
-    floor.loop.settle()
-    assert floor.instance("b").state == "loading"
-    floor.worker("b").load()
-    floor.loop.settle()
-    active = floor.ask("c")
-    assert floor.instance("c").state == "loading"
-    floor.worker("c").load()
-    floor.release(active)
-    floor.loop.settle()
+        serve(harness, model)
+    harness.scheduler.on_load(LoadRequest(model="b"), harness.find("b"))
+    harness.loop.settle()
+    assert harness.instance("b").state == "loading"
+    harness.worker("b").load()
+    harness.loop.settle()
+    active = harness.ask("c")
+    assert harness.instance("c").state == "loading"
+    harness.worker("c").load()
+    harness.release(active)
+    harness.loop.settle()
