@@ -1,6 +1,7 @@
-"""Rules on the packages that neither ruff nor import-linter checks: imports at run time, and unique names of types."""
+"""Rules that neither ruff nor import-linter checks: imports at run time, unique names of types, files in documents."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -74,3 +75,24 @@ def test_each_type_has_one_definition() -> None:
                 found[name].add(shared)
     repeated = {name: places for name, places in found.items() if len(places) > 1}
     assert not repeated, f"rename one of each: {repeated}"
+
+
+NAMED_FILE = re.compile(r"(?<![\w/.-])((?:[\w-]+/)+[\w-]+\.py|(?<=`)[\w-]+\.py(?=`))")
+"""A Python file in a document: a path, or a name between backquotes."""
+TO_WRITE = "NAME"
+"""Part of the paths of files that a guide asks the reader to create."""
+
+
+def test_each_python_file_that_a_document_names_exists() -> None:
+    """A document may name a file by the end of its path."""
+    folders = (*PACKAGES, "tests", "scripts")
+    files = [f"/{file.relative_to(ROOT)}" for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "training" / "README.md"]
+    missing = [
+        f"{document.relative_to(ROOT)}: {name}"
+        for document in documents
+        if document.name != "CHANGELOG.md"
+        for name in NAMED_FILE.findall(document.read_text())
+        if TO_WRITE not in name and not any(file.endswith(f"/{name}") for file in files)
+    ]
+    assert not missing
