@@ -1,4 +1,4 @@
-"""A client that costs little beside the daemon: it sends a body, and reads the answer's bytes to their end."""
+"""A client with little CPU time of its own. It sends a body and reads the bytes of the answer to their end."""
 
 import asyncio
 import itertools
@@ -73,7 +73,7 @@ class LeanClient:
         return made | {"id": f"bench{next(self._ids)}"} if form == "admin" else made
 
     async def whole(self, form: str, body: dict[str, Any]) -> bytes:
-        """Return the bytes of an answer. Raises RuntimeError if it is not one."""
+        """Return the bytes of an answer. Raises RuntimeError if the response is an error."""
         found = await self._bytes(FORMS[form][0], body)
         if b" 200 " not in found[:40] or b'"error":{' in found:
             raise RuntimeError(f"{form}: {found[:600]!r}")
@@ -99,13 +99,13 @@ class LeanClient:
         return seconds
 
     async def first_token(self, text: str, tools: list[dict[str, Any]]) -> tuple[float, int]:
-        """Return the seconds to the first token of a chat completion, and the tokens of its prompt that were stored."""
+        """Return the seconds to the first token of a chat completion, and the number of its cached prompt tokens."""
         fields = {"tools": tools} if tools else {}
         response = await self._timed(chat(self._model, text, 2) | fields | USAGE)
         return response.pieces[0] - response.sent, response.cached_tokens
 
     async def first_token_of_ids(self, ids: list[int]) -> tuple[float, int]:
-        """Return the same figures of a prompt of token ids on the admin socket."""
+        """Return the figures of `first_token` for a prompt of token ids, sent to the admin socket."""
         body = self.body("admin", "", 2) | {"prompt": {"type": "tokens", "ids": ids}}
         found, begun, first = b"", time.perf_counter(), 0.0
         async for part in self._parts("/admin/generate", body):

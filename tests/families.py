@@ -60,7 +60,7 @@ class Family:
     name: str
     """Module of mlx_lm.tool_parsers, or of OWN_FAMILIES."""
     write: Callable[[Sequence[Wanted]], str]
-    """Returns the text of calls in the family's format."""
+    """Function that returns the text of calls in the family's format."""
     mark: str = ""
     """Part of the chat template from which mlx-lm infers the parser."""
     special: Sequence[str] = ()
@@ -69,8 +69,9 @@ class Family:
     settings: dict[str, Any] = field(default_factory=dict)
     """Further fields of tokenizer_config.json."""
     content: Callable[[str], str] = str
-    """Returns content in the family's format."""
+    """Function that returns content in the family's format."""
     form: str = ""
+    """Suffix of the label of a family with several formats."""
 
     @property
     def label(self) -> str:

@@ -10,7 +10,7 @@ from training.tools import ToolMaker
 from training.words import syllables
 
 OFFERED = (45, 25, 15, 8, 4, 3)
-"""Weight of each number of other tools beside the one that fits."""
+"""Weights of 0, 1, 2 ... unrelated tools beside the tool that fits the request."""
 COMMON = frozenset(("get", "fetch", "find", "show", "list", "set", "create", "send", "search", "current"))
 """Words that tools of one request may share, as get_time and get_weather do."""
 TYPED = (

@@ -1,4 +1,4 @@
-"""The answer to a shell: one line for each candidate, with its description behind a tab."""
+"""The answer to a shell: one line for each candidate, with its description after a tab."""
 
 import os
 import shlex
@@ -11,7 +11,7 @@ QUOTES = str.maketrans("", "", "\"'")
 
 
 def split(line: str) -> tuple[list[str], str]:
-    """Return the words before the last one, without the program, and the last one, which may be empty."""
+    """Return the words between the program and the last word, and the last word, which may be empty."""
     try:
         words = shlex.split(line)
     except ValueError:  # an open quote

@@ -91,7 +91,7 @@ class TestServing:
 
 
 class TestEnds:
-    async def test_leave_ends_the_process_in_order(self, worker: Worker, driver: Driver) -> None:
+    async def test_leave_ends_the_process_with_exit_code_0(self, worker: Worker, driver: Driver) -> None:
         await driver.load(LOAD)
         await worker.leave(SECONDS)
         assert worker._process.returncode == 0
@@ -105,7 +105,7 @@ class TestEnds:
     @pytest.mark.parametrize(
         ("text", "thread"), [(fake_engine.BREAK_PROMPTS, "prompts"), (fake_engine.BREAK_ENGINE, "engine")]
     )
-    async def test_the_death_of_a_thread_ends_the_process_with_its_reason(
+    async def test_an_exception_in_a_thread_ends_the_process_and_is_its_reason(
         self, worker: Worker, driver: Driver, text: str, thread: str
     ) -> None:
         await driver.load(LOAD)

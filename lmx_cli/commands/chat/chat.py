@@ -29,7 +29,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         max_tokens: int | None = typer.Option(None, min=1, help="Maximum length of an answer, in tokens."),
         temperature: float | None = typer.Option(None, min=0, max=2, help="Sampling temperature. 0 is greedy."),
         seed: int | None = typer.Option(None, min=0, help="Seed. The same seed gives the same answer."),
-        stats: bool = typer.Option(False, "--stats", help="Show figures after each answer."),
+        stats: bool = typer.Option(False, "--stats", help="Show speed, times and token counts after each answer."),
     ) -> int:
         """Chat with a model. If stdin is not a terminal, the question is read from it."""
         prompt = prompt or question
@@ -105,7 +105,7 @@ def _messages(
 
 
 def _command(runner: asyncio.Runner, shell_chat: "ShellChat", output: Output, line: str) -> None:
-    """Run one line that begins with a slash; an error leaves the conversation as it is."""
+    """Run one slash command. An error does not change the conversation."""
     try:
         runner.run(shell_chat.command(line))
     except KeyboardInterrupt:

@@ -48,7 +48,7 @@ def _update(output: Output, dry_run: bool, json: bool) -> int:
     elif dry_run:
         output.text(shlex.join(found.update))
     if done and not json:
-        output.note("a running daemon has the former version until: lmx restart")
+        output.note("a running daemon keeps the former version until it is restarted: lmx restart")
     return ExitCode.OK if done or dry_run or not found.update else ExitCode.ERROR
 
 
@@ -75,7 +75,7 @@ def _uninstall(output: Output, dry_run: bool, yes: bool, json: bool) -> int:
 
 
 def _stays(home: "Home") -> dict[str, str]:
-    """Return what an uninstallation leaves on the disk, with its place."""
+    """Return the places of the data that an uninstallation leaves on the disk, keyed by the kind of data."""
     from lmx_daemon.contract.errors import ConfigError
     from lmx_daemon.settings.layers import read_settings
     from lmx_daemon.settings.paths import hub_cache

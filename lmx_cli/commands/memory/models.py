@@ -39,7 +39,7 @@ def add(app: typer.Typer, output: Output) -> None:
             "--parallel",
             min=1,
             metavar="COUNT",
-            help="Concurrent sequences. Memory for all of them at full length is planned.",
+            help="Number of concurrent sequences. Memory is planned for all of them at full length.",
         ),
         ttl: float | None = typer.Option(
             None, metavar="SECONDS", help="Idle seconds after which the model is unloaded. Default: never."

@@ -18,7 +18,7 @@ MORE = "↓ more below"
 NEARLY_FULL = 0.9
 """Share of the context above which the meter warns."""
 NEARLY, TOO_LONG = "! nearly full", "! too long"
-"""Warnings of the meter; without colour, their words and the sign carry them."""
+"""Warnings of the meter. They can be read without colour."""
 
 
 def state_words(answer: ChatAnswer, now: float) -> str:
@@ -46,7 +46,8 @@ def meta_line(
 ) -> str:
     """Return state, figures and the context meter. The meter is always shown; its bar shrinks first.
 
-    `context` is the context length of the next model if it is another one. Its tokenizer can give another count.
+    `context` is the context length of the next model, if that is not the model of `answer`. The meter is then an
+    estimate, since the tokenizers can differ.
     `draft` is the estimated number of tokens that the prompt field adds, and `lost` the state of a lost connection.
     """
     length = answer.context_length if context is None else context
@@ -107,7 +108,7 @@ class MetaLine(Widget):
 
 
 class NoteLine(StaticText):
-    """The line above the prompt: attached files, an edit under way, or the commands that a slash can begin."""
+    """The line above the prompt: attached files, an edit in progress, or the commands that match a typed slash."""
 
     DEFAULT_CSS = """
     NoteLine { height: auto; max-height: 2; padding: 0 2; color: $secondary; display: none; }
@@ -119,12 +120,12 @@ class NoteLine(StaticText):
         self._hint = ""
 
     def show_note(self, words: str) -> None:
-        """Show what the next message is, besides its text."""
+        """Show a note on the next message: its attached files, or that it replaces an earlier message."""
         self._note = words
         self._draw()
 
     def show_hint(self, words: str) -> None:
-        """Show commands in the place of the note; "" shows the note again."""
+        """Show commands in place of the note. An empty text shows the note again."""
         self._hint = words
         self._draw()
 

@@ -28,6 +28,7 @@ class DrawnMessage(NamedTuple):
     answer: ChatAnswer | None = None
     """The answer, if a model has generated the message."""
     grows: bool = False
+    """Whether the message has changed since the transcript was last drawn."""
     beside: ChatAnswer | None = None
     """The answer of another model to the same prompt, which is drawn in a second column."""
     selected: int = 0
@@ -49,7 +50,7 @@ def _view_of(turn: DrawnMessage) -> MessageWidget:
 
 
 def _fits(view: MessageWidget, turn: DrawnMessage) -> bool:
-    """Return whether a view can show a message without being made again."""
+    """Return whether the existing view can show the message, so that no new view is needed."""
     if isinstance(view, PairView):
         return turn.pair is not None and view.continues(turn.pair)
     if turn.pair is not None:
@@ -87,10 +88,10 @@ class Transcript(VerticalScroll):
         return Offset(x, max(0, y))
 
     def pre_layout(self, layout: Layout) -> None:
-        """Measure all messages anew.
+        """Measure all messages again.
 
-        Textual's screen does not list an answer whose text alone has grown. If another widget changes at the same
-        moment, the layout would keep the old height of the answer, and its end could not be reached.
+        Textual's screen does not report an answer of which only the text has grown. If another widget changed at the
+        same moment, the layout would keep the old height of the answer, and a scroll would not reach its end.
         """
         super().pre_layout(layout)
         if isinstance(layout, StreamLayout):
@@ -155,7 +156,7 @@ class Transcript(VerticalScroll):
         return self._cursor if self._cursor in self._views else None
 
     def move_cursor(self, step: int) -> None:
-        """Move the cursor by messages; without one, begin at the last message."""
+        """Move the cursor by `step` messages. Without a cursor, put it on the last message."""
         if not self._drawn:
             return
         last = len(self._drawn) - 1
@@ -200,7 +201,7 @@ class Transcript(VerticalScroll):
         self._follow_from_end()
 
     def _follow_from_end(self) -> None:
-        """Follow the end again if it is shown: each key that scrolls releases the anchor, also without moving."""
+        """Follow the end again if it is visible. Each key that scrolls releases the anchor, even if nothing moves."""
         if not self.has_more:
             self.anchor()
 

@@ -1,4 +1,4 @@
-"""OfflinePanel: fills the screen until the first snapshot arrives. Enter starts a daemon."""
+"""OfflinePanel: the screen until the first snapshot arrives. Enter starts a daemon."""
 
 from rich.text import Text
 from textual.binding import Binding

@@ -197,7 +197,7 @@ threading.Thread(target=die, name="stray", daemon=True).start()
 """
 
 
-def test_the_death_of_a_thread_ends_the_worker_and_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_in_a_thread_ends_the_worker(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "sitecustomize.py").write_text(DIES)
     path = build_model("llama", tmp_path / "model", ends=False)
     with WorkerProcess({"PYTHONPATH": str(tmp_path), "LMX_TEST_FLAG": str(tmp_path / "flag")}) as worker:

@@ -91,7 +91,7 @@ class AnswerRecord(EngineRequest):
 
     @property
     def reuses(self) -> bool:
-        """Return whether a stored prefix may be reused. It would hide the log-probabilities of its tokens."""
+        """Return whether a stored prefix may be reused. Reused tokens have no log-probabilities."""
         return self.generate.prompt_logprobs is None or self._scored >= len(self.prepared.tokens)
 
     def start(self, max_tokens: int, params: SamplingParams, tokenizer: Any, family: Family) -> Sequence[Choice]:
@@ -108,7 +108,7 @@ class AnswerRecord(EngineRequest):
         return self.choices
 
     def opening(self, tokenizer: Any) -> list[Event]:
-        """Return the events with which the prompt is reported, if the request asks for it: its text or first token."""
+        """Return the event that reports the text or the first token of the prompt, if the request asks for one."""
         detokenizer = self.choices[0].detokenizer
         if self.generate.prompt_logprobs is not None:
             self._scored = 1
@@ -152,12 +152,12 @@ class AnswerRecord(EngineRequest):
 
     @property
     def _refuses_calls(self) -> bool:
-        """Return whether the request forbids tool calls. Its tools stay in the prompt: stored prefixes match."""
+        """Return whether the request forbids tool calls. The prompt keeps its tools, so that stored prefixes match."""
         prompt = self.generate.prompt
         return isinstance(prompt, Chat) and prompt.tool_choice.mode == "none"
 
     def _constraint(self, tokenizer: Any, family: Family) -> TokenGrammar | None:
-        """Return the constraint of one choice: thinking and tool calls are outside the grammar."""
+        """Return the constraint of one choice. Its grammar applies neither to thinking nor to tool calls."""
         if self.grammar is None:
             return None
         prompt = self.generate.prompt
@@ -213,7 +213,7 @@ class AnswerRecord(EngineRequest):
         return events
 
     def _unfollowed(self) -> RequestError:
-        """Return the error of a grammar that cannot continue, at a limit of the parser or behind a stop token."""
+        """Return the error for an answer that left its grammar: by a parser limit, or by a stop token too early."""
         constraint = self.generate.constraint
         param = "tools" if constraint is None else constraint.param
         return RequestError(

@@ -1,8 +1,8 @@
 """The record of a decision: the log-probabilities of options after a prompt. Nothing is generated.
 
 The first row computes the prompt, and the logits of its last position give the first token of every option. An option
-of more tokens has a row of its own, which continues the cache of the prompt. The rows follow each other, so that at
-most two caches exist.
+of more tokens has a row of its own, which continues the cache of the prompt. One row runs at a time, so that at most
+two caches exist.
 """
 
 import time
@@ -29,7 +29,7 @@ class DecisionRow(Row):
         super().__init__(0, GREEDY)
         self.request = request
         self.sequence = sequence
-        """The tokens to compute; the last one is not computed itself."""
+        """The tokens that the row reads, and the last token of the option, which is scored and not read."""
         self.scoring = scoring
         self.option = option
 
@@ -50,7 +50,7 @@ class DecisionRecord(EngineRequest):
         self._left: list[int] = []
         """Indices of the options with tokens that are not scored yet."""
         self._prompt_cache: list[Any] | None = None
-        """It holds the prompt, for the options that continue it."""
+        """KV cache of the prompt, which the rows of options continue."""
         self._row: DecisionRow | None = None
 
     @property
@@ -60,7 +60,7 @@ class DecisionRecord(EngineRequest):
 
     @property
     def caches(self) -> int:
-        """Number of KV caches that it has at a time: that of the prompt, and that of one option of several tokens."""
+        """Maximum number of its KV caches: one of the prompt, and one of the current option of several tokens."""
         return 2 if any(len(option) > 1 for option in self._options) else 1
 
     @property
@@ -103,9 +103,9 @@ class DecisionRecord(EngineRequest):
         return []
 
     def next_row(self, row: DecisionRow, cache: list[Any]) -> tuple[DecisionRow, list[Any]] | None:
-        """Return the row of the next option and a cache of the prompt, after `row` was read; None after the last one.
+        """Return the row of the next option and a cache of the prompt, or None after the last option.
 
-        `cache` is the one that `row` ended with.
+        `row` is the row that has been computed, and `cache` is its cache.
         """
         if row.option is None:
             self._prompt_cache = cache
