@@ -17,6 +17,19 @@ from lmx_cli.output import Output
 from lmx_daemon.contract import errors
 
 ROOT = Path(__file__).parents[2]
+WITHOUT_JSON = {
+    "lmx": "opens the TUI",
+    "chat": "prints text of a model as it is generated",
+    "completion": "prints a script for a shell",
+    "config edit": "opens an editor",
+    "demo": "opens the TUI",
+    "requests export": "prints one Markdown file; `requests show` has the record as JSON",
+    "requests replay": "prints text of a model as it is generated",
+    "serve": "runs until it is interrupted; `status` describes a daemon in the background",
+    "service logs": "prints the lines of a file",
+    "tui": "opens the TUI",
+}
+"""Commands without --json -> the reason."""
 ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.LmxError)}
 
 
@@ -73,6 +86,18 @@ def test_help_of_every_command_has_an_example_of_it(capsys: pytest.CaptureFixtur
         assert run([*path, "--help"]) == 0
         examples = capsys.readouterr().out.partition("Examples:")[2]
         assert f" lmx {' '.join(path)}".rstrip() in examples, f"lmx_cli/examples.py has no example of {named(path)}"
+
+
+def test_every_command_prints_json_or_has_a_reason_not_to() -> None:
+    def without(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+        inner = getattr(command, "commands", {})
+        acts = not inner or command.invoke_without_command
+        if acts and not any("--json" in option.opts for option in command.params):
+            yield named(path)
+        for name, subcommand in inner.items():
+            yield from without(subcommand, (*path, name))
+
+    assert set(without(build(Output()))) == set(WITHOUT_JSON)
 
 
 def test_examples_are_command_lines_that_lmx_accepts() -> None:

@@ -24,8 +24,8 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
     app.add_typer(group, name="chats")
 
     @group.callback(invoke_without_command=True)
-    def chats(context: typer.Context) -> int:
-        return ExitCode.OK if context.invoked_subcommand else asyncio.run(_list(output, 20, False, "", False))
+    def chats(context: typer.Context, json: bool = JSON) -> int:
+        return ExitCode.OK if context.invoked_subcommand else asyncio.run(_list(output, 20, False, "", json))
 
     @group.command("list")
     def list_chats(

@@ -2,7 +2,7 @@
 
 import typer
 
-from lmx_cli.commands.options import usage_faults
+from lmx_cli.commands.options import JSON, usage_faults
 from lmx_cli.output import ExitCode, Output
 from lmx_cli.remote import choose_daemon
 
@@ -78,7 +78,7 @@ def add(app: typer.Typer, output: Output) -> None:
         return open_tui(output) if output.interactive else ExitCode.OK
 
     @app.command()
-    def version(json: bool = typer.Option(False, "--json", help="Print JSON.")) -> int:
+    def version(json: bool = JSON) -> int:
         """Print the versions of lmx and its main dependencies."""
         return show_versions(output, json)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmx_cli.commands.memory.models import load_model
+from lmx_cli.commands.options import JSON
 from lmx_cli.output import ExitCode, Output
 from lmx_cli.remote import is_remote
 from lmx_daemon.contract.units import duration, size
@@ -51,12 +52,12 @@ def add(app: typer.Typer, output: Output) -> None:
         os.execv(sys.executable, [sys.executable, "-m", "lmx_daemon", "--console", *arguments])
 
     @app.command()
-    def stop() -> int:
+    def stop(json: bool = JSON) -> int:
         """Stop the daemon. Running streams can finish until a deadline."""
-        return asyncio.run(_stop(output))
+        return asyncio.run(_stop(output, json))
 
     @app.command()
-    def status(json: bool = typer.Option(False, "--json", help="Print JSON.")) -> int:
+    def status(json: bool = JSON) -> int:
         """Show whether the daemon runs, its address and its health."""
         return asyncio.run(_status(output, json))
 
@@ -89,17 +90,20 @@ async def _detach(output: Output, models: list[str], arguments: list[str], has_o
     return code
 
 
-async def _stop(output: Output) -> int:
+async def _stop(output: Output, json: bool) -> int:
     from lmx_daemon.client.spawn import find_daemon
     from lmx_daemon.settings.paths import Home
 
     home = Home.from_environment()
     status = await find_daemon(home)
-    if status is None:
+    if status is not None:
+        await stop_daemon(home, status)
+    if json:  # the daemon of another machine still drains
+        output.json({"was_running": status is not None, "running": status is not None and is_remote()})
+    elif status is None:
         output.text("lmx is not running")
-        return ExitCode.OK
-    await stop_daemon(home, status)
-    output.text("it stops" if is_remote() else "stopped")
+    else:
+        output.text("it stops" if is_remote() else "stopped")
     return ExitCode.OK
 
 

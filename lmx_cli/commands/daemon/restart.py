@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lmx_cli.commands.daemon.life import stop_daemon
+from lmx_cli.commands.options import JSON
 from lmx_cli.output import ExitCode, Output
 
 if TYPE_CHECKING:
@@ -21,23 +22,27 @@ POLL_SECONDS = 0.1
 
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
-    def restart() -> int:
+    def restart(json: bool = JSON) -> int:
         """Stop the daemon and start it in the background with the same options. Running streams can finish first.
 
         If the service runs the daemon, the service restarts it. If no daemon runs, one is started.
         """
-        return asyncio.run(_restart(output))
+        return asyncio.run(_restart(output, json))
 
 
-async def _restart(output: Output) -> int:
+async def _restart(output: Output, json: bool) -> int:
     from lmx_daemon.settings.paths import Home
 
-    output.text(await restart_daemon(output, Home.from_environment()))
+    status, words = await restart_daemon(output, Home.from_environment())
+    output.json({"running": True, "status": status}) if json else output.text(words)
     return ExitCode.OK
 
 
-async def restart_daemon(output: Output, home: "Home") -> str:
-    """Stop the daemon and start it as it ran before, and return its address in a sentence. Raises LmxError."""
+async def restart_daemon(output: Output, home: "Home") -> "tuple[Status, str]":
+    """Stop the daemon and start it as it ran before; return its status, and its address in a sentence.
+
+    Raises LmxError.
+    """
     from lmx_daemon.client.spawn import find_daemon, start_daemon
 
     running = await find_daemon(home)
@@ -51,13 +56,13 @@ async def restart_daemon(output: Output, home: "Home") -> str:
     if service is not None:
         await asyncio.to_thread(service.start)
         status = await _answer(home)
-        return f"lmx serves at {status.address}/v1 (pid {status.pid}), run by {service.name}"
+        return status, f"lmx serves at {status.address}/v1 (pid {status.pid}), run by {service.name}"
     status = await start_daemon(home, arguments or [])
     if arguments is None:
         output.note("the options of the former daemon could not be read; those of config.toml are in force")
     elif arguments:
         output.note(f"options as before: {' '.join(arguments)}")
-    return f"lmx serves at {status.address}/v1 (pid {status.pid}), in the background"
+    return status, f"lmx serves at {status.address}/v1 (pid {status.pid}), in the background"
 
 
 def options_of(command: "Sequence[str]") -> list[str] | None:

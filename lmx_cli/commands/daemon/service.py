@@ -22,18 +22,25 @@ def add(app: typer.Typer, output: Output) -> None:
     app.add_typer(group, name="service")
 
     @group.command()
-    def install(force: bool = typer.Option(False, "--force", help="Replace a file that lmx has not written.")) -> int:
+    def install(
+        force: bool = typer.Option(False, "--force", help="Replace a file that lmx has not written."),
+        json: bool = JSON,
+    ) -> int:
         """Install the service of this user and start it. A second call changes nothing."""
-        return _install(output, force)
+        return _install(output, force, json)
 
     @group.command()
-    def uninstall() -> int:
+    def uninstall(json: bool = JSON) -> int:
         """Stop the service and remove its file. Models and settings stay."""
         from lmx_cli.service.choose import service_system
         from lmx_cli.service.installation import uninstall as remove
 
         system = service_system()
-        output.text(f"removed {system.file}" if remove(system) else "the service is not installed")
+        removed = remove(system)
+        if json:
+            output.json({"removed": removed, "system": system.name, "file": str(system.file)})
+        else:
+            output.text(f"removed {system.file}" if removed else "the service is not installed")
         return ExitCode.OK
 
     @group.command()
@@ -47,7 +54,7 @@ def add(app: typer.Typer, output: Output) -> None:
         return _logs(output, tail)
 
 
-def _install(output: Output, force: bool) -> int:
+def _install(output: Output, force: bool, json: bool) -> int:
     from lmx_cli.service.choose import service_system
     from lmx_cli.service.installation import install
     from lmx_cli.service.plan import left_out, service_plan
@@ -59,7 +66,10 @@ def _install(output: Output, force: bool) -> int:
     drain_seconds = read_layers(home.config, {}, {}).settings.server.drain_seconds
     _refuse_second(home, system)
     change = install(system, service_plan(home, os.environ, drain_seconds), force=force)
-    output.text(f"{change}: {system.file}")
+    if json:
+        output.json({"change": change, "system": system.name, "file": str(system.file)})
+    else:
+        output.text(f"{change}: {system.file}")
     if change != "unchanged":
         output.note(f"{system.name} starts lmx now, at each login, and again after a crash; see: lmx service status")
         if system.name == "systemd":

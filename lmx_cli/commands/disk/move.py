@@ -54,7 +54,8 @@ async def _move(output: Output, folder: Path, dry_run: bool, yes: bool, json: bo
                 return _failed(output, copied, json)
             await client.set_config("library.cache", request.path)
     if not plan.pointed:
-        output.note(await restart_daemon(output, Home.from_environment()))
+        _, words = await restart_daemon(output, Home.from_environment())
+        output.note(words)
     async with await started() as client:
         moved = await _follow(output, client.finish_move(request))
     if moved.state != "moved":

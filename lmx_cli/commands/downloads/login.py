@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from lmx_cli.commands.options import JSON
 from lmx_cli.output import ExitCode, Output
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -16,24 +17,25 @@ MAX_NAMES = 500
 
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
-    def login() -> int:
+    def login(json: bool = JSON) -> int:
         """Store a Hugging Face token for gated and private models. It is read from the terminal or from stdin."""
-        return _login(output)
+        return _login(output, json)
 
     @app.command()
-    def logout() -> int:
+    def logout(json: bool = JSON) -> int:
         """Delete the Hugging Face tokens of this machine."""
         _hub()
         import huggingface_hub
 
         huggingface_hub.logout()
-        output.text("logged out")
-        if os.environ.get("HF_TOKEN"):
+        has_token = bool(os.environ.get("HF_TOKEN"))
+        output.json({"logged_in": has_token}) if json else output.text("logged out")
+        if has_token:
             output.note("HF_TOKEN is still set, and is used")
         return ExitCode.OK
 
 
-def _login(output: Output) -> int:
+def _login(output: Output, json: bool) -> int:
     from lmx_daemon.contract.errors import AuthenticationError
     from lmx_daemon.contract.text import without_secrets
 
@@ -46,7 +48,7 @@ def _login(output: Output) -> int:
     if not token.isascii() or not token.isprintable() or " " in token or not token:
         raise AuthenticationError("this is not a token", hint=f"create one at {endpoint}/settings/tokens")
     name = _store(endpoint, token)
-    output.text(f"logged in as {name}")
+    output.json({"logged_in": True, "name": name}) if json else output.text(f"logged in as {name}")
     if os.environ.get("HF_TOKEN"):
         output.note("HF_TOKEN is set, and takes precedence over the stored token")
     return ExitCode.OK

@@ -63,9 +63,10 @@ def add(app: typer.Typer, output: Output) -> None:
         model: str | None = typer.Argument(None, help="Model or instance."),
         all_models: bool = typer.Option(False, "--all", help="Unload all models."),
         force: bool = typer.Option(False, "--force", help="Do not wait for running requests, which then fail."),
+        json: bool = JSON,
     ) -> int:
         """Unload a model. Its process ends, which frees all its memory."""
-        return asyncio.run(_unload(output, model, all_models, force))
+        return asyncio.run(_unload(output, model, all_models, force, json))
 
 
 async def _ps(output: Output, json: bool) -> int:
@@ -186,7 +187,7 @@ def _planned(plan: "MemoryPlan") -> str:
     return f"{size(plan.bytes)} ({text})"
 
 
-async def _unload(output: Output, model: str | None, all_models: bool, force: bool) -> int:
+async def _unload(output: Output, model: str | None, all_models: bool, force: bool, json: bool) -> int:
     from lmx_daemon.client.client import Client
     from lmx_daemon.contract.admin.protocol import UnloadRequest
     from lmx_daemon.contract.errors import UsageError
@@ -196,9 +197,14 @@ async def _unload(output: Output, model: str | None, all_models: bool, force: bo
         raise UsageError("name a model, or give --all", hint="`lmx ps` lists the loaded ones")
     async with Client.of(Home.from_environment()) as client:
         names = [instance.id for instance in await client.instances()] if model is None else [model]
+        ended: list[Instance] = []
         for name in names:
             for instance in await client.unload(UnloadRequest(id=name, force=force)):
-                output.text(f"unloaded {instance.id}")
-    if not names:
+                ended.append(instance)
+                if not json:
+                    output.text(f"unloaded {instance.id}")
+    if json:
+        output.json(ended)
+    elif not names:
         output.note("no model is loaded")
     return ExitCode.OK

@@ -40,23 +40,26 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
 
     @group.command("set", context_settings={"ignore_unknown_options": True})  # -1 is a value
     def set_key(
-        key: str = KEY, value: str = typer.Argument(metavar="VALUE", help="New value; - reads it from stdin.")
+        key: str = KEY,
+        value: str = typer.Argument(metavar="VALUE", help="New value; - reads it from stdin."),
+        json: bool = JSON,
     ) -> int:
         """Set a value in config.toml. Comments and order of the file stay as they are.
 
         Texts need no quotes. Lists are written with commas: lmx config set server.allowed_hosts a.example,b.example
         """
-        return _change(output, key, sys.stdin.readline().strip() if value == "-" else value)
+        return _change(output, key, sys.stdin.readline().strip() if value == "-" else value, json)
 
     @group.command()
-    def unset(key: str = KEY) -> int:
+    def unset(key: str = KEY, json: bool = JSON) -> int:
         """Remove a setting from config.toml, so that its default is in force."""
-        return _change(output, key, None)
+        return _change(output, key, None, json)
 
     @group.command()
-    def path() -> int:
+    def path(json: bool = JSON) -> int:
         """Print the path of config.toml."""
-        output.text(view().file)
+        file = view().file
+        output.json({"file": file}) if json else output.text(file)
         return ExitCode.OK
 
     @group.command()
@@ -70,9 +73,10 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         return ExitCode.OK
 
     @group.command()
-    def reload() -> int:
+    def reload(json: bool = JSON) -> int:
         """Make the running daemon read config.toml again."""
-        report(output, asyncio.run(_reload()))
+        found = asyncio.run(_reload())
+        output.json({"changed": found.changed, "waiting": found.waiting}) if json else report(output, found)
         return ExitCode.OK
 
 
@@ -167,7 +171,7 @@ def _get(output: Output, name: str, json: bool) -> int:
     found = view()
     row = next((row for row in found.rows if row.key == choice.dotted), None)
     if json:
-        output.json(row or next(each for each in found.named if each.name == choice.key.name))
+        _show_json(output, found, choice)
         return ExitCode.OK
     value = _secret(choice) if choice.key.secret else row and row.value
     if value is None:
@@ -192,7 +196,13 @@ def _secret(choice: "ChosenKey") -> Any:
     return choice.key.value_in(read_settings(Home.from_environment()))
 
 
-def _change(output: Output, name: str, text: str | None) -> int:
+def _show_json(output: Output, found: "ConfigView", choice: "ChosenKey") -> None:
+    """Print the row of a key; for a named key that is not set, the row that describes it."""
+    row = next((row for row in found.rows if row.key == choice.dotted), None)
+    output.json(row or next(each for each in found.named if each.name == choice.key.name))
+
+
+def _change(output: Output, name: str, text: str | None, json: bool) -> int:
     from functools import partial
 
     from lmx_daemon.settings.checks.faults import shown as toml
@@ -205,9 +215,14 @@ def _change(output: Output, name: str, text: str | None) -> int:
         choice = choose(name)
         value = None if text is None else typed(choice, text)
     if is_remote():
-        report(output, asyncio.run(_set_remote(choice.dotted, value)))
+        applied = asyncio.run(_set_remote(choice.dotted, value))
+        _show_json(output, view(), choice) if json else report(output, applied)
         return ExitCode.OK
     change_config(Home.from_environment(), partial(edited, choice, value))
+    if json:
+        _reloaded()
+        _show_json(output, view(), choice)
+        return ExitCode.OK
     if value is None:
         output.text(f"{choice.dotted} is not set in the file any more")
     else:

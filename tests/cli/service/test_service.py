@@ -226,8 +226,12 @@ def test_commands(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     (fake.folder / "home/logs/service.log").write_text("error: one\nerror: two\n")
     assert run(["service", "logs", "-n", "1"]) == 0
     assert capsys.readouterr().out == "error: two\n"
+    assert run(["service", "install", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["change"] == "unchanged"
     assert run(["service", "uninstall"]) == 0
     assert capsys.readouterr().out.startswith("removed ")
+    assert run(["service", "uninstall", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["removed"] is False
 
 
 def test_restart_uses_the_service_if_it_is_installed(fake: Fake) -> None:

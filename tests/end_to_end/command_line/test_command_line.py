@@ -46,6 +46,7 @@ class TestWithoutADaemon:
 
     def test_stop_succeeds(self, empty_home: Daemon) -> None:
         assert empty_home.lmx("stop").returncode == 0
+        assert json.loads(empty_home.lmx("stop", "--json").stdout) == {"was_running": False, "running": False}
 
     def test_serve_detach_and_stop(self, empty_home: Daemon) -> None:
         assert "lmx serves at http://127.0.0.1:" in empty_home.lmx("serve", "--detach").stdout
@@ -67,9 +68,11 @@ class TestWithoutADaemon:
         assert after["pid"] != before["pid"] and after["api_key"]
 
     def test_restart_without_a_daemon_starts_one(self, empty_home: Daemon) -> None:
-        ended = empty_home.lmx("restart")
+        ended = empty_home.lmx("restart", "--json")
         assert ended.returncode == 0 and "is not running, and is started" in ended.stderr
-        assert empty_home.lmx("status").returncode == 0
+        status = json.loads(ended.stdout)["status"]
+        assert json.loads(empty_home.lmx("status", "--json").stdout)["status"]["pid"] == status["pid"]
+        assert json.loads(empty_home.lmx("stop", "--json").stdout) == {"was_running": True, "running": False}
 
     def test_serve_detach_reports_the_result_of_each_load(self, empty_home: Daemon) -> None:
         ended = empty_home.lmx("serve", "--detach", "--model", "nope/x", "--model", "lmx/guide")
@@ -115,6 +118,13 @@ class TestWithADaemon:
         assert {"ready"} == {instance["state"] for instance in listed}
         assert "unloaded tests/talker" in daemon.lmx("unload", "tests/talker").stdout
         assert "tests/talker" not in daemon.lmx("ps").stdout
+
+    def test_unload_prints_the_unloaded_instances_as_json(self, daemon: Daemon) -> None:
+        loaded = json.loads(daemon.lmx("load", "tests/talker", "--json").stdout)
+        ended = daemon.lmx("unload", "tests/talker", "--json")
+        assert [each["id"] for each in json.loads(ended.stdout)] == [loaded["id"]], ended.stderr
+        missing = daemon.lmx("unload", "nosuch", "--json")
+        assert missing.returncode == 1 and json.loads(missing.stdout)["error"]["code"] == "not_found"
 
     def test_built_in_model_is_verified_as_a_part_of_lmx(self, daemon: Daemon) -> None:
         shown = daemon.lmx("show", "lmx/guide").stdout

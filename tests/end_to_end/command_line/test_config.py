@@ -37,6 +37,19 @@ class TestWithoutADaemon:
         assert lmx("config", "get", "server.port", "--json").returncode == 0
         assert row(own_daemon, "server.port").get("source", "default") == "default"
 
+    def test_a_change_prints_its_row_as_json(self, own_daemon: Daemon) -> None:
+        lmx = own_daemon.lmx
+        assert json.loads(lmx("config", "path", "--json").stdout) == {"file": str(config_of(own_daemon))}
+        found = json.loads(lmx("config", "set", "server.port", "4000", "--json").stdout)
+        assert found == json.loads(lmx("config", "get", "server.port", "--json").stdout)
+        assert found["key"] == "server.port" and found["value"] == 4000 and found["source"] == "file"
+        found = json.loads(lmx("config", "unset", "server.port", "--json").stdout)
+        assert found["value"] == 1234 and "source" not in found
+        for verb, value in (("set", ["5"]), ("unset", [])):  # a key that exists only while it is set
+            assert json.loads(lmx("config", verb, "models.a/b.ttl", *value, "--json").stdout)["name"] == "ttl"
+        ended = lmx("config", "set", "server.api_key", "-", "--json", stdin="hush\n")
+        assert json.loads(ended.stdout)["is_set"] is True and "hush" not in ended.stdout + ended.stderr
+
     def test_a_variable_wins_and_a_set_value_is_reported_as_not_in_force(self, own_daemon: Daemon) -> None:
         own_daemon.environment["LMX_SERVER_PORT"] = "5000"
         ended = own_daemon.lmx("config", "set", "server.port", "4000")
@@ -116,6 +129,9 @@ class TestWithADaemon:
         assert found["waiting"] is True and found["value"] is True and found["next"] is False
         assert "needed for library.lmstudio" in daemon.lmx("status").stdout
         assert row(daemon, "server.port")["place"] == "--port"
+        found = json.loads(daemon.lmx("config", "set", "library.lmstudio", "false", "--json").stdout)
+        assert found["waiting"] is True and found["next"] is False
+        assert json.loads(daemon.lmx("config", "reload", "--json").stdout).keys() == {"changed", "waiting"}
 
     def test_a_changed_file_is_read_by_itself_on_a_signal_and_on_request(self, own_daemon: Daemon) -> None:
         own_daemon.config = SMALL

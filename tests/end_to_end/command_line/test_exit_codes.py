@@ -86,7 +86,7 @@ UNKNOWN_NAMES = {
     "rm nosuch --yes": "model_not_found",
     "show nosuch": "model_not_found",
     "trust nosuch --yes": "model_not_found",
-    "unload nosuch": "model_not_found",
+    "unload nosuch": "not_found",
     "update nosuch --yes": "model_not_found",
     "verify nosuch": "model_not_found",
 }
@@ -170,7 +170,7 @@ def test_wrong_command_line_ends_with_2_with_a_daemon(daemon: Daemon) -> None:
 
 
 def test_unknown_name_ends_with_1_and_the_code_of_the_error(daemon: Daemon) -> None:
-    jsonless = ("chats export", "requests export", "requests replay", "unload")
+    jsonless = ("chats export", "requests export", "requests replay")
     lines = {line: line if line.startswith(jsonless) else f"{line} --json" for line in UNKNOWN_NAMES}
     found = codes_of(daemon.env(), lines.values())
     assert {code for code, _ in found.values()} == {1}, {line: code for line, (code, _) in found.items() if code != 1}

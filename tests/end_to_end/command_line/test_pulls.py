@@ -176,10 +176,12 @@ def test_login_and_logout(daemon: Daemon, hub: StandIn) -> None:
     assert wrong.returncode == 1 and "does not accept" in wrong.stderr and "hf_bad" not in wrong.stderr
     right = daemon.lmx("login", stdin="hf_good\n")
     assert right.stdout == "logged in as tester\n" and "hf_good" not in right.stderr
+    again = daemon.lmx("login", "--json", stdin="hf_good\n")
+    assert json.loads(again.stdout) == {"logged_in": True, "name": "tester"}
     kept = Path(daemon.environment["HF_HOME"]) / "token"
     assert kept.read_text() == "hf_good" and kept.stat().st_mode & 0o077 == 0
     assert daemon.lmx("pull", REPO).returncode == 0
-    assert daemon.lmx("logout").returncode == 0 and not kept.exists()
+    assert json.loads(daemon.lmx("logout", "--json").stdout) == {"logged_in": False} and not kept.exists()
     assert b"hf_good" not in (daemon.home / "logs" / "daemon.log").read_bytes()
 
 
