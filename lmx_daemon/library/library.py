@@ -153,7 +153,10 @@ class Library:
         return [TrustRow(id=found.id, revision=found.revision, at=found.at) for found in self.registry.trust.list()]
 
     def trust(self, request: TrustRequest) -> TrustRow:
-        """Trust a model's code, or withdraw the trust. Blocking. Raises ModelNotFoundError, RequestError."""
+        """Trust a model's code, or withdraw the trust. Blocking.
+
+        Raises ModelNotFoundError, RequestError, DiskError.
+        """
         if request.withdraw:
             gone = self.registry.trust.withdraw(request.id)
             self.registry.catalog.refresh()

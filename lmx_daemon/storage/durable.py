@@ -70,7 +70,8 @@ def read_regular(file: Path, limit: int, *, follow: bool = False) -> bytes:
 def write_file(file: Path, content: bytes, mode: int = 0o644, stage: Path | None = None) -> None:
     """Write the file atomically and durably: after a power cut, either the old or the new content is there.
 
-    The temporary file is in `stage`, by default beside the file; a failed write removes it. Raises OSError.
+    The temporary file is in `stage`, by default beside the file; a failed write removes it. Raises OSError; then the
+    old content is there, except on a file system without hard links.
     """
     temporary = (stage or file.parent) / f".{file.name}.{os.getpid()}.{threading.get_ident()}{SUFFIX}"
     with suppress(FileNotFoundError):  # of a process that was killed, or planted
@@ -81,12 +82,46 @@ def write_file(file: Path, content: bytes, mode: int = 0o644, stage: Path | None
             output.write(content)
             output.flush()
             sync_file(output.fileno())
-        os.replace(temporary, file)
+        _replace(temporary, file)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
-    sync_folder(file.parent)
+
+
+def _replace(temporary: Path, file: Path) -> None:
+    """Give a written file its name, and sync the folder. If that fails, the file before gets its name back.
+
+    A caller whose write has failed continues with the old content, which must then be that of the disk. Raises OSError.
+    """
+    former = temporary.with_name(f"{temporary.name.removesuffix(SUFFIX)}.former{SUFFIX}")
+    linked = _linked(file, former)
+    try:
+        os.replace(temporary, file)
+        try:
+            sync_folder(file.parent)
+        except OSError:
+            with suppress(OSError):
+                if linked:
+                    os.replace(former, file)
+                elif linked is None:
+                    file.unlink()
+            raise
+    finally:
+        with suppress(OSError):
+            former.unlink()
+
+
+def _linked(file: Path, former: Path) -> bool | None:
+    """Give the file a second name, and return whether it has that now; None if there is no file."""
+    try:
+        former.unlink(missing_ok=True)  # of a process that was killed, or planted
+        os.link(file, former, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, NotImplementedError):
+        return False
+    return True
 
 
 def sweep_temporary(folder: Path) -> None:

@@ -110,9 +110,14 @@ class PullRecords:
         await self._run(partial((self._folder / f"{identity}.json").unlink, missing_ok=True))
 
     async def forget(self, identity: str) -> None:
-        """Delete a record from memory and from the disk. Raises DiskError."""
-        self._records.pop(identity, None)
-        await self.erase(identity)
+        """Delete a record from memory and from the disk. Raises DiskError, after the record is restored."""
+        before = self._records.pop(identity, None)
+        try:
+            await self.erase(identity)
+        except LmxError:
+            if before is not None and identity not in self._records:
+                self.note(before)
+            raise
 
     def close(self) -> None:
         """End the thread after its last write."""

@@ -10,6 +10,7 @@ from lmx_daemon.contract.errors import RequestError, UntrustedModelError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.models import Model
 from lmx_daemon.library.verify.code_files import fingerprint
+from lmx_daemon.storage.failed_write import failed_write
 from lmx_daemon.storage.state import write_state
 from lmx_daemon.storage.versions import VersionedState
 
@@ -46,7 +47,7 @@ class TrustStore:
 
     def list(self) -> "list[TrustedCode]":
         """Return the permissions, sorted by model."""
-        return sorted(self._allowed.values(), key=lambda found: found.id)
+        return _by_model(self._allowed)
 
     def is_listed(self, model: Model) -> bool:
         """Return whether the model's revision is trusted. The files are not compared: see `allows`."""
@@ -61,7 +62,8 @@ class TrustStore:
     def allow(self, model: Model, revision: str | None) -> TrustedCode:
         """Trust the code of a model at `revision`.
 
-        Raises RequestError when that is not the installed revision, or when the model has no code.
+        Raises RequestError when that is not the installed revision, or when the model has no code, and DiskError when
+        the permission cannot be written; then nothing has changed.
         """
         installed = code_revision(model)
         named = f"{model.id}@{installed}"
@@ -74,23 +76,32 @@ class TrustStore:
         allowed = TrustedCode(
             id=model.id, revision=installed, fingerprint=fingerprint(Path(model.path)), at=time.time()
         )
-        self._allowed[model.id] = allowed
-        self._write()
+        self._replace(self._allowed | {model.id: allowed})
         return allowed
 
     def withdraw(self, identity: str) -> bool:
-        """Remove a model's permission, and return whether there was one."""
-        found = self._allowed.pop(identity, None)
-        if found is not None:
-            self._write()
-        return found is not None
+        """Remove a model's permission, and return whether there was one. Raises DiskError; then nothing has changed."""
+        if identity not in self._allowed:
+            return False
+        self._replace({name: found for name, found in self._allowed.items() if name != identity})
+        return True
 
     def _read(self) -> dict[str, TrustedCode]:
         found = STATE.read(self._file, level=logging.ERROR, loss="no model's code is trusted now")
         return {entry.id: entry for entry in (found.models if found else ())}
 
-    def _write(self) -> None:
-        write_state(self._file, msgspec.json.format(STATE.encode(TrustFile(models=tuple(self.list())))))
+    def _replace(self, allowed: dict[str, TrustedCode]) -> None:
+        """Write the permissions, and put them in force once they are on the disk. Raises DiskError."""
+        content = STATE.encode(TrustFile(models=tuple(_by_model(allowed))))
+        try:
+            write_state(self._file, msgspec.json.format(content))
+        except OSError as error:
+            raise failed_write("the permission was not written", self._file, error) from error
+        self._allowed = allowed
+
+
+def _by_model(allowed: dict[str, TrustedCode]) -> list[TrustedCode]:
+    return sorted(allowed.values(), key=lambda found: found.id)
 
 
 def code_revision(model: Model) -> str:

@@ -34,6 +34,15 @@ class TestRecords:
         assert list(PullRecords(tmp_path)) == []
         assert [file.read_bytes() for file in tmp_path.iterdir()] == [content]
 
+    async def test_record_that_cannot_be_deleted_stays_listed(self, tmp_path: Path) -> None:
+        records = PullRecords(tmp_path)
+        await records.keep(PullRecord(id="a", repo=REPO, state="done"))
+        (tmp_path / "a.json").unlink()
+        (tmp_path / "a.json").mkdir()
+        with pytest.raises(DiskError):
+            await records.forget("a")
+        assert [record.id for record in records] == ["a"]
+
     async def test_pull_is_refused_when_its_record_cannot_be_written(
         self, environ: dict[str, str], tmp_path: Path
     ) -> None:
