@@ -50,7 +50,7 @@ async def ask(
 ) -> Answer:
     """Return the app's answer to one request, from a client that stays connected until it is complete.
 
-    A given `answer` receives each part as it arrives.
+    `path` may have a query. A given `answer` receives each part as it arrives.
     """
     content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {"host": "localhost"}
@@ -74,15 +74,16 @@ async def ask(
             if not message.get("more_body"):
                 complete.set()
 
+    place, _, query = path.partition("?")
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
+        "path": place,
+        "raw_path": place.encode(),
+        "query_string": query.encode(),
         "root_path": "",
         "headers": [(name.encode(), value.encode()) for name, value in named.items()],
         "client": ("127.0.0.1", 50_000),

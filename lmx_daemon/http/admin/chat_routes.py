@@ -33,6 +33,8 @@ from lmx_daemon.http.decoding import body_of
 
 MAX_ROWS = 10_000
 """Number of chats in one answer."""
+MAX_OFFSET = 2**31
+"""More chats than a file holds, and a number that SQLite accepts."""
 
 
 @get("/admin/chats")
@@ -45,7 +47,7 @@ async def listed(
     folder: FromQuery[str] = "",
 ) -> list[ChatRow]:
     """Return chats, pinned ones first, then the one changed last."""
-    return await chats.listed(limit=_bounded(limit), offset=max(0, offset), deleted=deleted, tag=tag, folder=folder)
+    return await chats.listed(limit=_bounded(limit), offset=max(0, min(offset, MAX_OFFSET)), deleted=deleted, tag=tag, folder=folder)
 
 
 @get("/admin/chats/search")
