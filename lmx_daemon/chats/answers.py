@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from lmx_daemon.chats.growing import GrowingMessage
 from lmx_daemon.chats.store.store import ChatStore
 from lmx_daemon.chats.watchers import Watchers
-from lmx_daemon.contract.errors import DiskError, ErrorBody, LmxError
+from lmx_daemon.contract.errors import ConflictError, DiskError, ErrorBody, LmxError
 from lmx_daemon.contract.generation.events import Event, Failed
 from lmx_daemon.contract.generation.requests import Generate
 from lmx_daemon.residency.pool import Pool
@@ -77,6 +78,8 @@ class ChatAnswers:
         self._store, self._models, self._watchers = store, models, watchers
         self._run, self._changed, self._clock = run, changed, clock
         self._growing: dict[str, GrowingMessage] = {}
+        self._claimed: set[str] = set()
+        """Ids of the messages that a request is about to continue."""
         self._settled = asyncio.Event()
         self._settled.set()
 
@@ -87,6 +90,17 @@ class ChatAnswers:
     def chats(self) -> set[str]:
         """Return the ids of the chats with such an answer."""
         return {growing.chat for growing in self._growing.values()}
+
+    @contextmanager
+    def claimed(self, message: str) -> Iterator[None]:
+        """Hold the right to continue a message. Raise ConflictError while it is held or the message grows."""
+        if message in self._growing or message in self._claimed:
+            raise ConflictError("this answer is being generated", hint="stop it first")
+        self._claimed.add(message)
+        try:
+            yield
+        finally:
+            self._claimed.remove(message)
 
     def begin(self, growing: GrowingMessage, request: Generate) -> None:
         """Generate an answer, whose message is stored already."""

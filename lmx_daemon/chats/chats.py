@@ -11,7 +11,16 @@ from lmx_daemon.chats.answers import ChatAnswers, Models
 from lmx_daemon.chats.exchange.importing import import_chats
 from lmx_daemon.chats.forks import copy_branch
 from lmx_daemon.chats.growing import GrowingMessage
-from lmx_daemon.chats.named import known, model_of, new_answer, new_message, new_request_id, parent_of, without_contents
+from lmx_daemon.chats.named import (
+    known,
+    model_of,
+    new_answer,
+    new_message,
+    new_request_id,
+    parent_of,
+    unknown_message,
+    without_contents,
+)
 from lmx_daemon.chats.prompt import request_for
 from lmx_daemon.chats.store.reading import ChatReads
 from lmx_daemon.chats.store.store import ChatStore, new_id
@@ -179,7 +188,8 @@ class Chats(ChatReads):
         chat = await self.get(identity)
         found = known(chat, asked.message)
         if found.role == "assistant":
-            return await self._continue(chat, found, asked)
+            with self._answers.claimed(found.id):
+                return await self._continue(identity, asked)
         return await self._begin(chat, found, asked.model, asked.client, asked.tenant, stored=True)
 
     async def close(self) -> None:
@@ -207,9 +217,10 @@ class Chats(ChatReads):
         self._answers.begin(GrowingMessage(identity, answer, time.monotonic()), request)
         return Asked(answer=answer, user=None if stored else added[0])
 
-    async def _continue(self, chat: ChatDetail, found: StoredMessage, asked: AskAgain) -> Asked:
-        if any(growing.id == found.id for growing in self._answers.of(chat.row.id)):
-            raise ConflictError("this answer is being generated")
+    async def _continue(self, identity: str, asked: AskAgain) -> Asked:
+        """Generate the rest of a message. It is claimed, and read after that: no other request changes it meanwhile."""
+        chat = await self.get(identity)
+        found = known(chat, asked.message)
         model = asked.model or found.model or model_of(chat, "")
         answer = msgspec.structs.replace(found, state="running", error=None, model=model, request_id=new_request_id())
         path = path_to(chat.messages, found.id)
@@ -217,9 +228,10 @@ class Chats(ChatReads):
             path, await asyncio.to_thread(self._files, tuple(path)), chat.settings, request_id=answer.request_id,
             model=model, tenant=asked.tenant, client=asked.client, continues=bool(found.text),
         )  # fmt: skip
-        await asyncio.to_thread(self._store.update, answer)
-        self._watchers.message(chat.row.id, without_contents(answer))
-        self._answers.begin(GrowingMessage(chat.row.id, answer, time.monotonic()), request)
+        if not await asyncio.to_thread(self._store.update, answer):
+            raise unknown_message(found.id)  # it was removed since
+        self._watchers.message(identity, without_contents(answer))
+        self._answers.begin(GrowingMessage(identity, answer, time.monotonic()), request)
         return Asked(answer=without_contents(answer))
 
     # ---- parts ----

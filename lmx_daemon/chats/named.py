@@ -32,8 +32,13 @@ def known(chat: ChatDetail, message: str) -> StoredMessage:
     """Return the message with this id. Raises NotFoundError."""
     found = next((each for each in chat.messages if each.id == message), None)
     if found is None:
-        raise NotFoundError(f"the chat has no message {message[:80]!r}", param="message")
+        raise unknown_message(message)
     return found
+
+
+def unknown_message(message: str) -> NotFoundError:
+    """Return the error of an id that no message of the chat has."""
+    return NotFoundError(f"the chat has no message {message[:80]!r}", param="message")
 
 
 def parent_of(chat: ChatDetail, parent: str | None) -> str | None:

@@ -27,8 +27,9 @@ from lmx_daemon.contract.admin.chats import (
     ChatUpdate,
     EditMessage,
     NewMessage,
+    StoredMessage,
 )
-from lmx_daemon.contract.errors import BusyError, ConflictError, RequestError
+from lmx_daemon.contract.errors import BusyError, ConflictError, NotFoundError, RequestError
 from lmx_daemon.contract.generation.chat_answer import ChatAnswer
 from lmx_daemon.contract.generation.events import Delta
 from lmx_daemon.contract.generation.requests import Chat, ImagePart, Sampling
@@ -177,6 +178,38 @@ async def test_an_answer_is_continued_in_place(chats: Chats, models: ScriptedMod
     assert found.messages[1].text == "Hello **there**. And more." and len(found.messages) == 2
     prompt = models.requests[-1].prompt
     assert isinstance(prompt, Chat) and prompt.continue_last and prompt.messages[-1].text == "Hello **there**."
+
+
+async def test_an_answer_is_continued_once_at_a_time(chats: Chats, models: ScriptedModels) -> None:
+    chat = await begun(chats)
+    answer = (await asked(chats, chat, "one")).messages[1]
+    models.answer = answer_of(" And more.")
+    again = [chats.ask_again(chat, AskAgain(message=answer.id)) for _ in range(4)]
+    results = await asyncio.gather(*again, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, ConflictError)]
+    found = await until(chats, chat, lambda found: not found.row.running)
+    assert len(refused) == 3 and len(models.requests) == 2
+    assert found.messages[1].text == "Hello **there**. And more."
+    await chats.ask_again(chat, AskAgain(message=answer.id))  # the claim ends with the answer
+    found = await until(chats, chat, lambda found: not found.row.running)
+    assert found.messages[1].text == "Hello **there**. And more. And more."
+
+
+async def test_an_answer_that_was_removed_is_not_continued(
+    chats: Chats, models: ScriptedModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = await begun(chats)
+    answer = (await asked(chats, chat, "one")).messages[1]
+    update = ChatStore.update
+
+    def removed_before(store: ChatStore, message: StoredMessage) -> bool:
+        store.remove_messages(chat, answer.id)
+        return update(store, message)
+
+    monkeypatch.setattr(ChatStore, "update", removed_before)
+    with pytest.raises(NotFoundError, match="no message"):
+        await chats.ask_again(chat, AskAgain(message=answer.id))
+    assert len(models.requests) == 1
 
 
 async def test_files_are_part_of_the_prompt(chats: Chats, models: ScriptedModels) -> None:
