@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import uvloop
 
 from lmx_daemon.assembly import assemble
+from lmx_daemon.chats.answers import UNWRITTEN_SECONDS
 from lmx_daemon.chats.title_maker import LOOK_SECONDS as TITLE_SECONDS
 from lmx_daemon.contract.addresses import is_loopback
 from lmx_daemon.contract.admin.protocol import LoadRequest
@@ -152,6 +153,7 @@ class Daemon:
         pool.background.every(CHECK_SECONDS, "the admin socket", self._admin.check)
         pool.background.every(WATCH_SECONDS, "the watch of config.toml", self._config.look)
         pool.background.every(TITLE_SECONDS, "the titles of chats", self._assembly.titles.look)
+        pool.background.every(UNWRITTEN_SECONDS, "the answers of chats", parts.chats.look)
         pool.background.every(WATCH_SECONDS, "the API keys", partial(asyncio.to_thread, parts.keys.look))
         if (tls := self._port.tls) is not None:
             pool.background.every(TLS_CHECK_SECONDS, "the certificate", partial(asyncio.to_thread, tls.look))

@@ -4,12 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from lmx_daemon.chats.growing import GrowingMessage
 from lmx_daemon.chats.store.store import ChatStore
 from lmx_daemon.chats.watchers import Watchers
+from lmx_daemon.contract.admin.chats import StoredMessage
 from lmx_daemon.contract.errors import ConflictError, DiskError, ErrorBody, LmxError
 from lmx_daemon.contract.generation.events import Event, Failed
 from lmx_daemon.contract.generation.requests import Generate
@@ -18,6 +19,8 @@ from lmx_daemon.router.router import Router
 
 FLUSH_SECONDS = 1.0
 """Time after which a growing answer is written again."""
+UNWRITTEN_SECONDS = 10.0
+"""Interval at which the answers are written again that a full disk refused."""
 LOGGER = logging.getLogger("lmx.chats")
 
 
@@ -78,6 +81,8 @@ class ChatAnswers:
         self._store, self._models, self._watchers = store, models, watchers
         self._run, self._changed, self._clock = run, changed, clock
         self._growing: dict[str, GrowingMessage] = {}
+        self._unwritten: dict[str, GrowingMessage] = {}
+        """Answers that have ended and are not on the disk, because it was full."""
         self._claimed: set[str] = set()
         """Ids of the messages that a request is about to continue."""
         self._settled = asyncio.Event()
@@ -86,6 +91,11 @@ class ChatAnswers:
     def of(self, chat: str) -> list[GrowingMessage]:
         """Return the answers of a chat that are being generated."""
         return [growing for growing in self._growing.values() if growing.chat == chat]
+
+    def newer(self, chat: str) -> dict[str, StoredMessage]:
+        """Return the messages of a chat that the disk does not have in their present state, by their ids."""
+        found = (*self._growing.values(), *self._unwritten.values())
+        return {growing.id: growing.message() for growing in found if growing.chat == chat}
 
     def chats(self) -> set[str]:
         """Return the ids of the chats with such an answer."""
@@ -104,17 +114,31 @@ class ChatAnswers:
 
     def begin(self, growing: GrowingMessage, request: Generate) -> None:
         """Generate an answer, whose message is stored already."""
+        self._unwritten.pop(growing.id, None)
         self._growing[growing.id] = growing
         self._settled.clear()
         self._changed()
         self._run(self._generate(growing, request))
 
+    async def look(self) -> None:
+        """Write the answers again for which there was no space. To be called every UNWRITTEN_SECONDS."""
+        for growing in list(self._unwritten.values()):
+            with suppress(ConflictError), self.claimed(growing.id):
+                if not await self._write(growing):
+                    return
+                self._unwritten.pop(growing.id, None)
+                self._changed()
+
     async def close(self, seconds: float) -> None:
         """Wait until the last answers are written. The wait is bounded, since a disk may not answer."""
         try:
-            await asyncio.wait_for(self._settled.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._settled.wait()
+                await self.look()
         except TimeoutError:
-            LOGGER.warning("%d answers of chats were not written to their end", len(self._growing))
+            pass
+        if lost := len(self._growing) + len(self._unwritten):
+            LOGGER.warning("%d answers of chats were not written to their end", lost)
 
     async def _generate(self, growing: GrowingMessage, request: Generate) -> None:
         """Read the events to the end and store the message, also if the request fails or the daemon stops."""
@@ -152,7 +176,8 @@ class ChatAnswers:
             self._watchers.events(growing.chat, growing.id, tuple(events))
 
     async def _end(self, growing: GrowingMessage) -> None:
-        await self._write(growing)
+        if not await self._write(growing):
+            self._unwritten[growing.id] = growing
         self._growing.pop(growing.id, None)
         self._watchers.message(growing.chat, growing.message())
         self._changed()
@@ -160,10 +185,13 @@ class ChatAnswers:
             self._settled.set()
 
     async def _write(self, growing: GrowingMessage) -> bool:
-        """Store the message as it is now. A disk that fails does not end the answer."""
-        message = growing.message()
+        """Store the message as it is now, unless it was removed. Return whether the disk accepted it.
+
+        A disk that fails does not end the answer.
+        """
         try:
-            return await asyncio.to_thread(self._store.update, message)
+            await asyncio.to_thread(self._store.update, growing.message())
         except DiskError as error:
             LOGGER.warning("an answer of the chat %s was not written: %s", growing.chat, error.message)
             return False
+        return True

@@ -192,6 +192,10 @@ class Chats(ChatReads):
                 return await self._continue(identity, asked)
         return await self._begin(chat, found, asked.model, asked.client, asked.tenant, stored=True)
 
+    async def look(self) -> None:
+        """Write the answers again that a full disk refused. To be called every UNWRITTEN_SECONDS."""
+        await self._answers.look()
+
     async def close(self) -> None:
         """Wait for the last answers, and close the file."""
         await self._answers.close(CLOSE_SECONDS)

@@ -1,7 +1,9 @@
 """Chats over scripted models: answers that are stored as they grow, readers, branches, titles, exports."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from lmx_daemon.contract.admin.chats import (
     NewMessage,
     StoredMessage,
 )
-from lmx_daemon.contract.errors import BusyError, ConflictError, NotFoundError, RequestError
+from lmx_daemon.contract.errors import BusyError, ConflictError, DiskError, NotFoundError, RequestError
 from lmx_daemon.contract.generation.chat_answer import ChatAnswer
 from lmx_daemon.contract.generation.events import Delta
 from lmx_daemon.contract.generation.requests import Chat, ImagePart, Sampling
@@ -125,6 +127,29 @@ async def test_a_growing_answer_is_on_the_disk_before_it_ends(
     assert (await chats.get(chat)).messages[1].state == "running"
     models.readings[0].send(finished())
     await until(chats, chat, lambda found: found.messages[1].state == "done")
+
+
+async def test_an_answer_that_a_full_disk_refused_is_kept_and_written_later(
+    chats: Chats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(store: ChatStore, message: StoredMessage) -> bool:
+        raise DiskError("the disk is full")
+
+    def stored() -> list[tuple[str, str]]:
+        with closing(sqlite3.connect(tmp_path / "chats.db")) as database:
+            return database.execute("SELECT state, text FROM messages ORDER BY number").fetchall()
+
+    chat = await begun(chats)
+    with monkeypatch.context() as full:
+        full.setattr(ChatStore, "update", refused)
+        found = await asked(chats, chat, "hi")
+        await chats.look()
+        assert stored()[1] == ("running", "")
+        assert (found.messages[1].state, found.messages[1].text) == ("done", "Hello **there**.")
+        assert (await chats.get(chat)).messages == found.messages
+    await chats.look()
+    assert stored()[1] == ("done", "Hello **there**.")
+    await chats.remove_messages(chat, found.messages[0].id)
 
 
 async def test_readers_see_the_same_answer(chats: Chats, models: ScriptedModels) -> None:

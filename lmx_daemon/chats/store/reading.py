@@ -53,12 +53,10 @@ class ChatReads:
         return {message.id: self._store.files(message) for message in messages if message.attachments}
 
     def _as_now(self, chat: ChatDetail) -> ChatDetail:
-        """Return a chat with its growing messages as they are in memory."""
-        growing = {found.id: found for found in self._answers.of(chat.row.id)}
-        row = msgspec.structs.replace(chat.row, running=bool(growing))
-        messages = tuple(
-            growing[message.id].message() if message.id in growing else message for message in chat.messages
-        )
+        """Return a chat with its growing and unwritten messages as they are in memory."""
+        newer = self._answers.newer(chat.row.id)
+        row = msgspec.structs.replace(chat.row, running=bool(self._answers.of(chat.row.id)))
+        messages = tuple(newer.get(message.id, message) for message in chat.messages)
         return msgspec.structs.replace(chat, row=row, messages=messages)
 
     def _with_running(self, rows: list[ChatRow]) -> list[ChatRow]:
