@@ -47,7 +47,9 @@ async def listed(
     folder: FromQuery[str] = "",
 ) -> list[ChatRow]:
     """Return chats, pinned ones first, then the one changed last."""
-    return await chats.listed(limit=_bounded(limit), offset=max(0, min(offset, MAX_OFFSET)), deleted=deleted, tag=tag, folder=folder)
+    return await chats.listed(
+        limit=_bounded(limit), offset=_bounded(offset, MAX_OFFSET), deleted=deleted, tag=tag, folder=folder
+    )
 
 
 @get("/admin/chats/search")
@@ -175,8 +177,8 @@ async def export(
     return await chats.export(chat, form)
 
 
-def _bounded(limit: int) -> int:
-    return max(0, min(limit, MAX_ROWS))
+def _bounded(number: int, most: int = MAX_ROWS) -> int:
+    return max(0, min(number, most))
 
 
 ROUTES = [
