@@ -17,7 +17,6 @@ import msgspec
 
 from lmx_daemon.contract.admin.library import TrashRow
 from lmx_daemon.contract.errors import ConflictError, NewerStateError, NotFoundError, RequestError
-from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.units import size
 from lmx_daemon.library.disk.layout import repository_folder
@@ -25,36 +24,14 @@ from lmx_daemon.library.disk.links import LinkHolder, linked_part, refuse_link
 from lmx_daemon.library.disk.prune import Removal
 from lmx_daemon.library.disk.sizes import size_on_disk
 from lmx_daemon.library.trash.trash_clock import TrashClock, uptime
+from lmx_daemon.library.trash.trash_deletion import delete_entry, sweep_gone
 from lmx_daemon.library.trash.trash_folders import entry_folders, holds_only
 from lmx_daemon.library.trash.trash_model import restore_model
+from lmx_daemon.library.trash.trash_note import CONTENT, LEFT, NOTE, STATE, TrashNote
 from lmx_daemon.library.trash.trash_revision import SNAPSHOT, move_aside, restore
 from lmx_daemon.storage.durable import sync_folder, write_file
-from lmx_daemon.storage.versions import VersionedState
 
-NOTE = "note.json"
-CONTENT = "content"
-LEFT = "left"
-"""Folder that was in the place of a model when it was restored."""
 LOGGER = logging.getLogger("lmx.trash")
-
-
-class TrashNote(Frozen, frozen=True):
-    """Content of an entry of the trash, and its former place."""
-
-    id: str
-    source: str
-    path: str
-    size: int
-    removed_at: float
-    seen_at: float = 0.0
-    """Time of the trash's clock at the removal."""
-    revision: str | None = None
-    """The commit of a replaced revision, whose snapshot was `path`; None for a whole model."""
-    replaced_by: str | None = None
-    """The commit that replaced the revision."""
-
-
-STATE = VersionedState(TrashNote)
 
 
 class Trash:
@@ -155,14 +132,25 @@ class Trash:
         Raises NotFoundError, ConflictError when its former place is taken, DiskError when that is behind a link, or
         NewerStateError when a newer lmx has made the entry.
         """
-        rows = [row for row in self.rows() if identity is None or identity in (row.id, row.key)]
-        if not rows:
+        entries = [(f, n) for f, n in self._entries() if identity is None or identity in (n.id, f.name)]
+        if not entries:
             if (newer := self._newer()) is not None:
                 raise newer
             if identity is None:
                 raise NotFoundError("the trash is empty")
             raise NotFoundError(f"{identity} is not in the trash", hint="`lmx rm --list` shows the trash")
-        folder, note = next((f, n) for f, n in self._entries() if f.name == rows[0].key)
+        folder, note = max(entries, key=lambda entry: entry[1].removed_at)
+        row = self._row(folder, note)
+        try:
+            self._restore(folder, note)
+        except FileNotFoundError:
+            if folder.is_dir():
+                raise
+            raise NotFoundError(f"{note.id} was deleted from the trash meanwhile") from None
+        shutil.rmtree(folder, ignore_errors=True)
+        return row
+
+    def _restore(self, folder: Path, note: TrashNote) -> None:
         place = Path(note.path)
         if not note.revision:
             if note.source == "imported" and place.is_relative_to(self._imported):
@@ -174,8 +162,6 @@ class Trash:
             )
         else:
             restore(folder / CONTENT, place, note.replaced_by)
-        shutil.rmtree(folder, ignore_errors=True)
-        return rows[0]
 
     def purge(self, *, identity: str | None = None) -> list[TrashRow]:
         """Delete the entries of one id, or all entries, including those without a readable note."""
@@ -185,7 +171,8 @@ class Trash:
             for place in self._bins.values():
                 for folder in self._folders(place):
                     if holds_only(folder, (NOTE, CONTENT, LEFT)):
-                        shutil.rmtree(folder, ignore_errors=True)
+                        delete_entry(folder)
+            self._sweep()
         return gone
 
     def size_beside(self, folder: Path) -> int:
@@ -202,6 +189,7 @@ class Trash:
 
     def expire(self) -> list[TrashRow]:
         """Delete the entries that have expired, and those that a crash left without content."""
+        self._sweep()
         entries = list(self._entries())
         noted = {folder for folder, _ in entries}
         expired = [(folder, note) for folder, note in entries if self._age(folder, note) > self._keep()]
@@ -231,10 +219,15 @@ class Trash:
             raise
         return key, note
 
+    def _sweep(self) -> None:
+        for place, root in self._roots.items():
+            if linked_part(root, place) is None:
+                sweep_gone(place)
+
     def _delete(self, entries: list[tuple[Path, TrashNote]], reason: str) -> list[TrashRow]:
         rows = [self._row(folder, note) for folder, note in entries]
         for folder, note in entries:
-            shutil.rmtree(folder, ignore_errors=True)
+            delete_entry(folder)
             LOGGER.info("%s was deleted from the trash (%s) %s", note.id, size(note.size), reason)
         return rows
 

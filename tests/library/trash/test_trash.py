@@ -3,8 +3,10 @@
 import json
 import os
 import shlex
+import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import scan_cache_dir
@@ -14,6 +16,9 @@ from lmx_daemon.contract.errors import ConflictError, DiskError, NewerStateError
 from lmx_daemon.library.disk.layout import RepositoryPaths
 from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.library import Library
+from lmx_daemon.library.trash import trash as trash_module
+from lmx_daemon.library.trash import trash_deletion
+from lmx_daemon.library.trash.trash_model import restore_model
 from tests.library.repositories import library_of, make_cached, make_folder
 
 OLD, NEW = "1" * 40, "2" * 40
@@ -46,6 +51,54 @@ class TestRemoving:
         assert ids(library) == ["lmx/guide", "maker/one"]
         assert (snapshot / "model.safetensors").read_bytes() == before
         assert library.trash.rows() == []
+
+    def test_model_that_is_being_deleted_is_not_restored(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        make_cached(tmp_path / "cache", "maker/one")
+        library = library_of(tmp_path)
+        row = library.remove("maker/one")
+        whole, restored = shutil.rmtree, []
+
+        def interrupted(folder: Path, **options: Any) -> None:
+            next(Path(folder).glob("**/blobs/*")).unlink()
+            monkeypatch.setattr(trash_deletion.shutil, "rmtree", whole)
+            for name in ("maker/one", row.key, None):
+                with pytest.raises(NotFoundError):
+                    restored.append(library.undo(name))
+            whole(folder, **options)
+
+        monkeypatch.setattr(trash_deletion.shutil, "rmtree", interrupted)
+        assert [gone.key for gone in library.trash.purge(identity="maker/one")] == [row.key]
+        assert not restored and ids(library) == ["lmx/guide"]
+
+    def test_model_that_is_deleted_during_its_restoration_is_not_found(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make_cached(tmp_path / "cache", "maker/one")
+        library = library_of(tmp_path)
+        library.remove("maker/one")
+
+        def late(*arguments: object) -> None:
+            library.trash.purge()
+            restore_model(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(trash_module, "restore_model", late)
+        with pytest.raises(NotFoundError, match="deleted from the trash meanwhile"):
+            library.undo("maker/one")
+
+    @pytest.mark.parametrize("finish", ["expire", "purge"])
+    def test_deletion_that_a_kill_interrupted_is_finished(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finish: str
+    ) -> None:
+        make_cached(tmp_path / "cache", "maker/one")
+        library = library_of(tmp_path)
+        library.remove("maker/one")
+        with monkeypatch.context() as killed:
+            killed.setattr(trash_deletion.shutil, "rmtree", lambda folder, **options: None)
+            library.trash.purge()
+        place = tmp_path / "cache" / ".locks" / "lmx-trash"
+        assert any(place.glob("*/content")) and library_of(tmp_path).trash.rows() == []
+        getattr(library_of(tmp_path).trash, finish)()
+        assert not any(place.glob("*/content"))
 
     def test_tools_of_the_hub_ignore_the_trash(self, tmp_path: Path) -> None:
         make_cached(tmp_path / "cache", "maker/one")
