@@ -45,12 +45,21 @@ MODELS: list[BindingType] = [
     _key("models.filter", "slash", "filter", "Find", label="/", tip=FILTER_HELP),
     _key("models.sort", "s", "sort", "Sort"),
     _key("models.info", "i", "info", "Info", tip="Everything known about the selected model"),
+    _key("models.card", "m", "card", "Card", show=False, tip="The model card of the selected model, and back"),
     _key("models.delete", "d", "delete", "Delete", show=False, tip="Move the selected model to the trash"),
     _key("models.restore", "z", "restore", "Restore", show=False, tip="Restore the model that was deleted last"),
     _key("models.verify", "v", "verify", "Verify", show=False, tip="Compare the model's files with their hashes"),
     _key("models.copy", "y", "copy", "Copy id", show=False),
     _key("models.clear", "escape", "clear", "Clear the filter", show=False),
 ]
+
+CARD: list[BindingType] = [
+    _key("card.down", "j", "scroll_down", "Down", show=False),
+    _key("card.up", "k", "scroll_up", "Up", show=False),
+    _key("card.bottom", "G", "scroll_end", "Last line", show=False),
+    _key("card.close", "escape,q", "screen.close_card", "Close", label="esc", tip="Close the model card"),
+]
+"""Keys of a model card except those that Textual binds: arrows, page up and down, home, end."""
 
 FILTER: list[BindingType] = [
     _key("filter.take", "enter", "submit", "To the list", label="⏎"),
@@ -198,6 +207,7 @@ LINES: list[BindingType] = [
 GROUPS: dict[str, list[BindingType]] = {
     "app": APP,
     "models": MODELS,
+    "card": CARD,
     "filter": FILTER,
     "table": TABLE,
     "prompt": PROMPT,

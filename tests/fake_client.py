@@ -27,6 +27,8 @@ from lmx_daemon.contract.admin.defaults import RequestDefaults
 from lmx_daemon.contract.admin.history import RequestRecord
 from lmx_daemon.contract.admin.keys import ApiKey, CreatedKey, KeyRequest
 from lmx_daemon.contract.admin.library import (
+    CardRequest,
+    ModelCard,
     Offer,
     Offers,
     Outdated,
@@ -51,7 +53,7 @@ from lmx_daemon.contract.models import Instance, Verdict
 from lmx_daemon.router.defaults import defaults_of
 from lmx_daemon.settings.schema import ModelSettings
 from tests.fake_chats import FakeChats
-from tests.library_states import OFFERS, VERDICT
+from tests.library_states import CARD, OFFERS, VERDICT
 from tests.log_states import LOG, RECORDS
 from tests.screen_states import NOW, QWEN, finished
 from tests.setting_states import API_KEYS, CONFIG, PRESETS
@@ -89,6 +91,8 @@ class FakeClient(Client):
         """Function that plans a load; without it, `verdict` is the plan of each."""
         self.loads: list[LoadRequest] = []
         self.searches: list[SearchRequest] = []
+        self.model_card = ModelCard(id="", text=CARD)
+        """The card of each model."""
         self.offers: tuple[Offer, ...] = OFFERS
         """Models of the Hub."""
         self._logged = asyncio.Event()
@@ -291,6 +295,10 @@ class FakeClient(Client):
 
     async def recommend(self, request: RecommendRequest) -> Offers:
         return Offers(offers=self.offers[:2])
+
+    async def card(self, request: CardRequest) -> ModelCard:
+        self._call("card", request)
+        return msgspec.structs.replace(self.model_card, id=request.id)
 
     async def remove_model(self, request: RemoveRequest) -> TrashRow:
         self._call("remove", request.id)

@@ -27,3 +27,23 @@ OFFERS = (
     ),
     Offer(id="mlx-community/GLM-4.5-Air-8bit", size=113 * GB, memory=118 * GB, fit="no", tools=True),
 )  # fmt: skip
+CARD = """# Qwen3 8B, 4-bit
+
+![logo](https://host.example/logo.png) Converted for **MLX** from the [original weights](https://host.example/qwen3-8b).
+
+## Use
+
+```python
+from mlx_lm import generate, load
+
+model, tokenizer = load("Qwen3-8B-4bit")
+```
+
+| context | memory |
+|---|---|
+| 8k | 5.8 GB |
+| 32k | 9.4 GB |
+
+- Thinks before it answers; `/no_think` turns that off.
+- Calls tools in the Hermes form.
+"""

@@ -7,9 +7,11 @@ import msgspec
 
 from lmx_daemon.client.connection import AdminConnection
 from lmx_daemon.contract.admin.library import (
+    CardRequest,
     Details,
     DiskUse,
     ImportRequest,
+    ModelCard,
     Offers,
     Outdated,
     PruneReport,
@@ -38,6 +40,10 @@ class LibraryCalls(AdminConnection):
 
     async def details(self, model: str) -> Details:
         return await self._get(f"/admin/library/model?id={quote(model, safe='')}", Details)
+
+    async def card(self, request: CardRequest) -> ModelCard:
+        """Return the model card of an installed model or of a repository on the Hub. It is not trusted."""
+        return await self._post("/admin/library/card", ModelCard, request, seconds=HUB_SECONDS)
 
     async def verify(self, request: VerifyRequest) -> AsyncIterator[VerifyUpdate]:
         """Yield the progress of a verification; the last update has the result."""

@@ -74,3 +74,17 @@ def model_of(offer: Offer) -> Model:
         parameters=offer.parameters, context_length=offer.context_length, chat=True, tools=offer.tools,
         thinking=offer.thinking, vision=offer.vision, license=offer.license,
     )  # fmt: skip
+
+
+CARD = """# {name}
+
+A model of the demonstration. Its card is a part of the script.
+
+```python
+from mlx_lm import generate, load
+
+model, tokenizer = load("{name}")
+```
+
+- `lmx tui` without `--demo` shows the cards of real models.
+"""

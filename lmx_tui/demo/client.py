@@ -26,6 +26,8 @@ from lmx_daemon.contract.admin.config import ConfigReload, ConfigView
 from lmx_daemon.contract.admin.history import RequestRecord
 from lmx_daemon.contract.admin.keys import ApiKey
 from lmx_daemon.contract.admin.library import (
+    CardRequest,
+    ModelCard,
     Offer,
     Offers,
     Outdated,
@@ -46,7 +48,7 @@ from lmx_daemon.contract.generation.preset import PresetRow
 from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.settings.live_config import LiveConfig
 from lmx_daemon.settings.paths import Home
-from lmx_tui.demo.catalog import CAP, OFFERS, plan_of
+from lmx_tui.demo.catalog import CAP, CARD, OFFERS, plan_of
 from lmx_tui.demo.chats import DemoChats
 from lmx_tui.demo.machine import DemoMachine
 from lmx_tui.demo.streaming import Streaming
@@ -194,6 +196,9 @@ class DemoClient(Client):
             here = offer.id in self.machine.models
             found.append(msgspec.structs.replace(offer, memory=needed, memory_context=32_768, fit=fit, here=here))
         return tuple(found)
+
+    async def card(self, request: CardRequest) -> ModelCard:
+        return ModelCard(id=request.id, text=CARD.format(name=request.id))
 
     async def search(self, request: SearchRequest) -> Offers:
         words = request.words.lower().split()

@@ -219,6 +219,15 @@ class TestDialogs:
 
         assert snap_compare(make_app(), terminal_size=size, run_before=before)
 
+    @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=str)
+    def test_card(self, snap_compare: Any, make_app: Make, size: tuple[int, int]) -> None:
+        async def before(pilot: Pilot[None]) -> None:
+            await pressing("m")(pilot)
+            await until(pilot, lambda: "Converted for MLX from the" in screen_text(pilot.app))
+            await settled(pilot, 3)
+
+        assert snap_compare(make_app(), terminal_size=size, run_before=before)
+
     def test_themes(self, snap_compare: Any, make_app: Make) -> None:
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("ctrl+t"))
 

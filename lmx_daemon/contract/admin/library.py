@@ -47,6 +47,26 @@ class Details(Frozen, frozen=True):
     upstream_checked_at: float | None = None
 
 
+class CardRequest(Frozen, frozen=True):
+    """Request for the model card of an installed model, or with `hub` of a repository on the Hub."""
+
+    id: str
+    hub: bool = False
+
+
+class ModelCard(Frozen, frozen=True):
+    """Model card: Markdown from the publisher of a model, without its front matter. It is not trusted."""
+
+    id: str
+    text: str
+    cut: bool = False
+    """Whether the card is longer than `text`."""
+    asked_at: float | None = None
+    """Time of the Hub's response; None for a card from the disk."""
+    note: str | None = None
+    """Reason why the response is an old one."""
+
+
 # ---- verification ----
 
 

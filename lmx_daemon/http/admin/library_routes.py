@@ -11,9 +11,11 @@ from litestar.params import FromQuery
 from litestar.response import Stream
 
 from lmx_daemon.contract.admin.library import (
+    CardRequest,
     Details,
     DiskUse,
     ImportRequest,
+    ModelCard,
     Offers,
     Outdated,
     PruneReport,
@@ -33,6 +35,7 @@ from lmx_daemon.contract.admin.move import MovePlan, MoveRequest
 from lmx_daemon.http.admin.lines import lines_of
 from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.decoding import body_of, hub_of
+from lmx_daemon.library.cards import hub_card, local_card
 from lmx_daemon.library.hub.recommend import recommend as choose
 from lmx_daemon.library.library import Library
 
@@ -41,6 +44,14 @@ from lmx_daemon.library.library import Library
 async def details(library: NamedDependency[Library], id: FromQuery[str]) -> Details:
     model = await library.registry.catalog.seek_part(id)
     return await asyncio.to_thread(library.details, model.id)
+
+
+@post("/admin/library/card", status_code=200)
+async def card(request: AnyRequest, library: NamedDependency[Library]) -> ModelCard:
+    asked = await body_of(request, CardRequest)
+    if asked.hub:
+        return await asyncio.to_thread(hub_card, library.hub(hub_of(request)), library.responses, asked.id)
+    return await asyncio.to_thread(local_card, await library.registry.catalog.seek_part(asked.id))
 
 
 @post("/admin/library/verify", status_code=200)
@@ -145,6 +156,7 @@ async def trust(request: AnyRequest, library: NamedDependency[Library]) -> Trust
 
 ROUTES = [
     details,
+    card,
     verify,
     bring,
     update,

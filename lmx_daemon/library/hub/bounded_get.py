@@ -16,10 +16,10 @@ MAX_BYTES = 32 * 1024 * 1024
 class Budget:
     """Bytes and seconds that responses may take together. `check` runs for each chunk, and may raise."""
 
-    def __init__(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, seconds: float, check: Callable[[], None] = lambda: None, most: int = MAX_BYTES) -> None:
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
-        self._left = MAX_BYTES
+        self._most = self._left = most
         self._check = check
 
     def spend(self, count: int = 0) -> None:
@@ -27,7 +27,7 @@ class Budget:
         self._check()
         self._left -= count
         if self._left < 0:
-            raise HubError(f"the Hub's response has more than {MAX_BYTES} bytes")
+            raise HubError(f"the Hub's response has more than {self._most} bytes")
         if time.monotonic() > self._deadline:
             raise HubError(f"the Hub's response took longer than {self._seconds:.0f} s", hint="try again later")
 

@@ -1,4 +1,4 @@
-"""Short JSON requests to the Hub, without retries because a user waits for the result.
+"""Short requests to the Hub, without retries because a user waits for the result.
 
 The token is sent to the Hub's own origin only. Responses are limited in size and not trusted.
 """
@@ -12,7 +12,7 @@ import httpx2
 from lmx_daemon.contract.errors import HubError, NotFoundError
 from lmx_daemon.contract.text import encodable
 from lmx_daemon.library.hub.addresses import origin
-from lmx_daemon.library.hub.bounded_get import Budget, bounded_get
+from lmx_daemon.library.hub.bounded_get import MAX_BYTES, Budget, bounded_get
 from lmx_daemon.library.hub.hub import NO_HUB, Hub
 
 RESPONSE_SECONDS = 15.0
@@ -46,8 +46,16 @@ class HubClient:
 
     def json(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON of a path. Raises NotFoundError if it is missing or private, else HubError."""
+        content = self.content(path, params)
         try:
-            status, content = self._get(str(httpx2.URL(f"{self._endpoint}{path}", params=params)))
+            return encodable(json.loads(content))
+        except (ValueError, RecursionError) as error:
+            raise HubError(f"{self._endpoint} does not respond like a Hub", hint=NO_HUB) from error
+
+    def content(self, path: str, params: Mapping[str, Any] | None = None, most: int = MAX_BYTES) -> bytes:
+        """Return the content of a path, which has at most `most` bytes. Raises the errors of `json`."""
+        try:
+            status, content = self._get(str(httpx2.URL(f"{self._endpoint}{path}", params=params)), most)
         except (httpx2.InvalidURL, UnicodeError) as error:
             raise HubError(f"{self._endpoint} is not a valid address, or redirects to one", hint=NO_HUB) from error
         except httpx2.HTTPError as error:
@@ -58,13 +66,10 @@ class HubClient:
             raise NotFoundError(f"the Hub has no {path.removeprefix('/api/models/')}, or it is private")
         if status != 200:
             raise HubError(f"{self._endpoint} responded with status {status}", hint="try again later")
-        try:
-            return encodable(json.loads(content))
-        except (ValueError, RecursionError) as error:
-            raise HubError(f"{self._endpoint} does not respond like a Hub", hint=NO_HUB) from error
+        return content
 
-    def _get(self, url: str) -> tuple[int, bytes]:
-        home, budget = origin(url), Budget(RESPONSE_SECONDS)
+    def _get(self, url: str, most: int) -> tuple[int, bytes]:
+        home, budget = origin(url), Budget(RESPONSE_SECONDS, most=most)
         for _ in range(MAX_REDIRECTS):
             response = bounded_get(self._client, url, {}, budget)
             if not response.has_redirect_location:

@@ -10,11 +10,12 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import DataTable, Input, Static
 
-from lmx_daemon.contract.admin.library import Offer, Offers, RecommendRequest, SearchRequest
+from lmx_daemon.contract.admin.library import CardRequest, Offer, Offers, RecommendRequest, SearchRequest
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui.formatting import clean
 from lmx_tui.messages import PullRequested, QueryRequested
 from lmx_tui.screens.dialogs.questions import Dialog
+from lmx_tui.screens.models.model_verbs import CardDialog
 from lmx_tui.screens.models.pull_sheet import PullSheet
 from lmx_tui.widgets.frame.table import Table
 from lmx_tui.widgets.models.model_query import HELP, ModelQuery, facts_of_offer, query_of
@@ -33,6 +34,7 @@ class HubDialog(Dialog[PullRequested | None]):
         Binding("escape", "dismiss(None)", "Cancel", id="hub.cancel"),
         Binding("enter", "open", "Choose", show=False, id="hub.open"),
         Binding("down", "list", "To the list", show=False, id="hub.list"),
+        Binding("m", "card", "Model card", show=False, id="hub.card"),
     ]
 
     def __init__(self) -> None:
@@ -45,7 +47,7 @@ class HubDialog(Dialog[PullRequested | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide", id="hub") as box:
             box.border_title = "Pull a model"
-            box.border_subtitle = "enter choose · down to the list · esc cancel"
+            box.border_subtitle = "enter choose · down to the list · m card · esc cancel"
             yield Input(placeholder=f"{HELP}, or the name of a repository", compact=True)
             yield Table(OFFER_COLUMNS, id="offers")
             yield Static("", id="offer-note", markup=False)
@@ -126,6 +128,11 @@ class HubDialog(Dialog[PullRequested | None]):
 
     def action_open(self) -> None:
         self._open(self.query_one(Table).selected)
+
+    def action_card(self) -> None:
+        """Show the model card of the selected repository."""
+        if repo := self.query_one(Table).selected:
+            self.app.push_screen(CardDialog(CardRequest(id=repo, hub=True)))
 
     def _open(self, repo: str | None) -> None:
         if repo and self.is_active:

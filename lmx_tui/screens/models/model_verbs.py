@@ -1,12 +1,22 @@
-"""Acts on a model that ask first or end with a toast: delete, restore, verify, unload; and its details in a dialog."""
+"""Acts on a model that ask first or end with a toast: delete, restore, verify, unload; and dialogs about a model."""
 
 from typing import Any
 
 from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 
-from lmx_daemon.contract.admin.library import RemoveRequest, TrashRow, UndoRequest, VerifyRequest, VerifyUpdate
+from lmx_daemon.contract.admin.library import (
+    CardRequest,
+    RemoveRequest,
+    TrashRow,
+    UndoRequest,
+    VerifyRequest,
+    VerifyUpdate,
+)
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.units import size
@@ -15,6 +25,7 @@ from lmx_tui.messages import CopyRequested, Notified, QueryRequested, StreamRequ
 from lmx_tui.screens.dialogs.questions import Confirm
 from lmx_tui.screens.dialogs.text_dialog import TextDialog
 from lmx_tui.screens.page import Page
+from lmx_tui.widgets.models.card import CardView
 
 
 class ModelDialog(TextDialog):
@@ -31,6 +42,24 @@ class ModelDialog(TextDialog):
 
     def action_copy(self) -> None:
         self.post_message(CopyRequested(self._model, "model id"))
+
+
+class CardDialog(ModalScreen[None]):
+    """The model card of a repository on the Hub, or of a model where the screen has no room for the pane."""
+
+    def __init__(self, request: CardRequest) -> None:
+        super().__init__()
+        self._request = request
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide", id="card-dialog") as box:
+            box.border_title = Content(f"Model card · {short_name(self._request.id)}")
+            box.border_subtitle = "j k scroll · esc close"
+            yield CardView(self._request)
+
+    def action_close_card(self) -> None:
+        if self.is_active:
+            self.dismiss()
 
 
 def delete(screen: Page, model: Model) -> None:

@@ -5,6 +5,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import DataTable, Input
 
+from lmx_daemon.contract.admin.library import CardRequest
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Model
@@ -104,9 +105,12 @@ class ModelsScreen(Page):
     def _show_detail(self) -> None:
         if self.snapshot is None:
             return
-        model = self._selected()
+        model, detail = self._selected(), self.query_one(ModelDetail)
+        if detail.card is not None and (model is None or not detail.display):
+            self.action_close_card()
+            return
         verdict = self._plans.known.get(model.id) if model is not None else None
-        self.query_one(ModelDetail).show(self.snapshot, model, verdict)
+        detail.show(self.snapshot, model, verdict)
         if model is not None and verdict is None and not model.problem:
             self._plans.ask_at_rest(model.id)
         outdated = model is not None and model.newer is not None
@@ -125,6 +129,9 @@ class ModelsScreen(Page):
         self.query_one("#filter", FilterInput).open()
 
     def action_clear(self) -> None:
+        if self.query_one(ModelDetail).card is not None:
+            self.action_close_card()
+            return
         field = self.query_one("#filter", Input)
         field.value = ""
         field.display = False
@@ -167,8 +174,8 @@ class ModelsScreen(Page):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "update" and not self._outdated:
             return False
-        if action == "clear" and not (self._query or self.query_one("#filter").display):
-            return False
+        if action == "clear":
+            return bool(self._query or self.query_one("#filter").display or self.query_one(ModelDetail).card)
         return super().check_action(action, parameters)
 
     def action_load(self) -> None:
@@ -224,6 +231,24 @@ class ModelsScreen(Page):
         width = min(100, self.app.size.width - PADDING)
         words = self.query_one(ModelDetail).words(self.snapshot, model, self._plans.known.get(model.id), width)
         self.app.push_screen(verbs.ModelDialog(model.id, words))
+
+    def action_card(self) -> None:
+        """Show the model card in the pane, or in a dialog on narrow terminals. A second call closes the pane's card."""
+        model, detail = self._selected(), self.query_one(ModelDetail)
+        if detail.card is not None:
+            self.action_close_card()
+        elif model is not None and not detail.display:
+            self.app.push_screen(verbs.CardDialog(CardRequest(id=model.id)))
+        elif model is not None:
+            self.set_class(True, "-card")
+            detail.open_card(model)
+            self._show_detail()
+
+    def action_close_card(self) -> None:
+        self.set_class(False, "-card")
+        self.query_one(ModelDetail).close_card()
+        self.query_one(Table).focus()
+        self._show_detail()
 
     def action_delete(self) -> None:
         model = self._selected()

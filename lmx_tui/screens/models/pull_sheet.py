@@ -7,11 +7,12 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import DataTable, Static
 
-from lmx_daemon.contract.admin.library import Offer, Offers, SearchRequest
+from lmx_daemon.contract.admin.library import CardRequest, Offer, Offers, SearchRequest
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui.formatting import clean, short_name
 from lmx_tui.messages import CopyRequested, PullRequested, QueryRequested
 from lmx_tui.screens.dialogs.questions import Dialog
+from lmx_tui.screens.models.model_verbs import CardDialog
 from lmx_tui.widgets.frame.table import Table
 from lmx_tui.widgets.models.offer_rows import SIBLING_COLUMNS, base_name, offer_note, offer_rows, siblings
 
@@ -26,6 +27,7 @@ class PullSheet(Dialog[PullRequested | None]):
         Binding("enter", "pull(False)", "Pull", show=False, id="pull_sheet.pull"),
         Binding("c", "pull(True)", "Pull and chat", show=False, id="pull_sheet.chat"),
         Binding("y", "copy", "Copy the command", show=False, id="pull_sheet.copy"),
+        Binding("m", "card", "Model card", show=False, id="pull_sheet.card"),
     ]
 
     def __init__(self, offer: Offer) -> None:
@@ -36,7 +38,7 @@ class PullSheet(Dialog[PullRequested | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide", id="hub") as box:
             box.border_title = Content(f"Pull {short_name(self._offer.id)}")
-            box.border_subtitle = "enter pull · c pull and chat · y copy command · esc back"
+            box.border_subtitle = "enter pull · c pull and chat · m card · y copy command · esc back"
             yield Table(SIBLING_COLUMNS, id="siblings")
             yield Static("", id="offer-note", markup=False)
 
@@ -73,6 +75,10 @@ class PullSheet(Dialog[PullRequested | None]):
 
     def action_pull(self, chat: bool) -> None:
         self.reply(PullRequested(self._chosen(), chat=chat))
+
+    def action_card(self) -> None:
+        """Show the model card of the selected repository."""
+        self.app.push_screen(CardDialog(CardRequest(id=self._chosen().partition("@")[0], hub=True)))
 
     def action_copy(self) -> None:
         self.post_message(CopyRequested(f"lmx pull {self._chosen()}", "command"))

@@ -4,6 +4,7 @@ from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 
+from lmx_daemon.contract.admin.library import CardRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.contract.units import UNKNOWN, ago_in_words, size, timing, tokens
@@ -11,13 +12,14 @@ from lmx_tui.formatting import clean, one_line, parameters, rate, shorten
 from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.static_text import StaticText
 from lmx_tui.widgets.frame.topbar import used_memory
+from lmx_tui.widgets.models.card import CardView
 from lmx_tui.widgets.models.load_options import freed_by
 from lmx_tui.widgets.models.model_rows import LOADING, NEWER, instances_of, state_words
 from lmx_tui.widgets.models.plan import plan_bars, refusal_hint
 
 
 class ModelDetail(Pane):
-    """The pane beside the list of models."""
+    """The pane beside the list of models: the details of one, or its model card."""
 
     DEFAULT_CSS = """
     ModelDetail { overflow-y: auto; scrollbar-size-vertical: 1; }
@@ -28,6 +30,8 @@ class ModelDetail(Pane):
     def __init__(self) -> None:
         super().__init__("Model", id="detail", classes="live")
         self._text = StaticText()
+        self.card: CardView | None = None
+        """The model card, which exists only while it is shown."""
 
     def compose(self) -> ComposeResult:
         yield self._text
@@ -38,8 +42,24 @@ class ModelDetail(Pane):
             self.titled("Model")
             self._text.show(Text("nothing selected", self._style("muted")))
             return
-        self.titled(shorten(one_line(model.id), 60))
+        self.titled(shorten(one_line(model.id), 60), "m model card" if self.card is None else "esc details")
+        if self.card is not None:
+            self.card.follow(CardRequest(id=model.id))
         self._text.show(self.words(snapshot, model, verdict, max(24, self.content_size.width)))
+
+    def open_card(self, model: Model) -> None:
+        """Show the card of a model in the place of the details, with the focus."""
+        self._text.display = False
+        self.card = CardView(CardRequest(id=model.id))
+        self.mount(self.card)
+        self.card.focus()
+
+    def close_card(self) -> None:
+        """Show the details again."""
+        self._text.display = True
+        if self.card is not None:
+            self.card.remove()
+            self.card = None
 
     def words(self, snapshot: Snapshot, model: Model, verdict: Verdict | None, width: int) -> Text:
         """Return everything known about a model, for `width` cells."""
