@@ -15,8 +15,9 @@ from lmx_daemon.storage.durable import read_regular, write_file
 from lmx_daemon.storage.failed_write import failed_write
 
 MAX_BYTES = 20 * 1024 * 1024
-"""Size of an image."""
+"""Largest image in bytes."""
 MAX_TEXT_BYTES = 4 * 1024 * 1024
+"""Largest text file in bytes."""
 
 
 def content_of(path: str) -> str | ImagePart:
@@ -32,17 +33,17 @@ def content_of(path: str) -> str | ImagePart:
     if (kind := image_type(data)) is not None:
         return ImagePart(data=data, media_type=kind)
     if len(data) > MAX_TEXT_BYTES:
-        raise RequestError(f"{file} has {size(len(data))}", hint=f"a text may have {size(MAX_TEXT_BYTES)}")
+        raise RequestError(f"{file} has {size(len(data))}", hint=f"a text file has at most {size(MAX_TEXT_BYTES)}")
     try:
         return data.decode()
     except UnicodeDecodeError:
         raise RequestError(
-            f"{file} is not a text in UTF-8", hint="lmx chat sends texts, and PNG, JPEG, GIF and WebP images"
+            f"{file} is not UTF-8 text", hint="lmx chat sends text files, and PNG, JPEG, GIF and WebP images"
         ) from None
 
 
 def with_files(question: str, files: Sequence[tuple[str, str]]) -> str:
-    """Return a question after the texts of files, each below its name, in a fence that is longer than any in it."""
+    """Return the texts of files, then the question. Each text is below its name, in a fence longer than any in it."""
     return "\n\n".join([*(_fenced(Path(name).name, text) for name, text in files), question])
 
 
@@ -64,7 +65,7 @@ def as_json(turns: Sequence[Turn], system: str | None) -> str:
 
 
 def _content(turn: Turn) -> str | list[dict[str, Any]]:
-    """Return a question as a chat request has it: a text, or parts if there are images."""
+    """Return the `content` of a question in a chat request: a text, or parts if there are images."""
     if not turn.images:
         return turn.prompt
     urls = (f"data:{each.media_type};base64,{base64.b64encode(each.data).decode()}" for each in turn.images)
@@ -72,7 +73,7 @@ def _content(turn: Turn) -> str | list[dict[str, Any]]:
 
 
 def as_markdown(turns: Sequence[Turn], system: str | None) -> str:
-    """Return a conversation for a reader."""
+    """Return a conversation as Markdown."""
     parts = [f"## System\n\n{system}"] if system else []
     for turn in turns:
         parts.append(f"## Question\n\n{turn.prompt}")
@@ -82,10 +83,10 @@ def as_markdown(turns: Sequence[Turn], system: str | None) -> str:
 
 
 def save(path: str, text: str) -> Path:
-    """Write a new file, readable by its owner only. Raises RequestError for one that exists, DiskError."""
+    """Write a new file that only its owner can read. Raises RequestError if it exists, DiskError if writing fails."""
     file = Path(path).expanduser().absolute()
     if file.exists():
-        raise RequestError(f"{file} exists", hint="give another name")
+        raise RequestError(f"{file} exists already", hint="name another file")
     try:
         write_file(file, text.encode(), 0o600)
     except OSError as error:

@@ -11,7 +11,7 @@ from lmx_daemon.contract.generation.requests import Sampling
 
 THINKING = {"on": True, "off": False, "true": True, "false": False}
 LEFT_OUT = ("logit_bias",)
-"""Fields of Sampling that have no short text."""
+"""Fields of Sampling that `/params` cannot set."""
 
 
 class ChatParameters(Frozen, frozen=True):
@@ -23,13 +23,13 @@ class ChatParameters(Frozen, frozen=True):
 
 
 def names() -> list[str]:
-    """Return the names that `/params` takes."""
+    """Return the names that `/params` accepts."""
     fields = [name for name in Sampling.__struct_fields__ if name not in LEFT_OUT]
     return [*fields, "max_tokens", "thinking"]
 
 
 def changed(parameters: ChatParameters, words: Sequence[str]) -> ChatParameters:
-    """Return the parameters after NAME=VALUE words; `NAME=` leaves the value to the model. Raises UsageError."""
+    """Return the parameters as NAME=VALUE words change them. `NAME=` leaves a value to the model. Raises UsageError."""
     for word in words:
         name, sign, text = word.partition("=")
         if not sign or name not in names():
@@ -57,7 +57,7 @@ def _with(parameters: ChatParameters, name: str, text: str) -> ChatParameters:
 
 
 def described(parameters: ChatParameters) -> str:
-    """Return the parameters that are set on one line."""
+    """Return one line with the parameters that are set."""
     values: dict[str, Any] = msgspec.structs.asdict(parameters.sampling)
     values |= {"max_tokens": parameters.max_tokens, "thinking": parameters.thinking}
     shown = {True: "on", False: "off"}

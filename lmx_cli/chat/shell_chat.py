@@ -1,4 +1,4 @@
-"""ShellChat: a conversation in a shell. Sends questions over the admin socket and writes answers while they stream."""
+"""ShellChat: a conversation in a shell. It sends questions over the admin socket and writes answers as they stream."""
 
 import time
 
@@ -27,7 +27,7 @@ HELP = """/clear         forget the conversation
 /system TEXT   set the system prompt
 //TEXT         send a text that begins with a slash
 Ctrl-C         stop the answer
-A line that ends in \\, and lines between \"\"\", go on."""
+A line that ends in \\ continues on the next; \"\"\" encloses several lines."""
 
 
 class ShellChat:
@@ -59,7 +59,7 @@ class ShellChat:
             await self._client.close()
 
     async def absence(self) -> Absence | None:
-        """Return why the model of this conversation cannot answer at once; None if it can, or if none has answered."""
+        """Return why the model that answered last cannot answer at once; None if it can, or if none has answered."""
         assert self._client is not None
         if self._conversation.model is None:
             return None
@@ -157,7 +157,7 @@ class ShellChat:
 
 
 class _AnswerWriter:
-    """Writes one answer while its events arrive. Reasoning is written to a terminal only, dimmed."""
+    """Writer of one answer while its events arrive. Reasoning is written to a terminal only, dimmed."""
 
     def __init__(self, output: Output) -> None:
         self._output = output

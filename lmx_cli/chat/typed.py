@@ -42,7 +42,7 @@ def _quoted(first: str, read: Callable[[str], str]) -> str:
 
 
 class InputHistory:
-    """The messages of earlier sessions, in a file that its owner only can read."""
+    """The messages of earlier sessions, in a file that only its owner can read."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -60,7 +60,7 @@ class InputHistory:
             readline.add_history(line)
 
     def save(self) -> None:
-        """Write the last messages of all sessions. A disk that cannot be written loses those of this session."""
+        """Write the last messages of all sessions. If the file cannot be written, those of this session are lost."""
         if not self._new:
             return
         lines = [*self._stored(), *self._new][-MAX_LINES:]

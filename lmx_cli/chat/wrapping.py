@@ -1,4 +1,4 @@
-"""Answers on a terminal, cut between words while they stream. Pure."""
+"""Line breaks between the words of an answer that streams to a terminal. Pure."""
 
 from lmx_cli.text.layout import cells
 
@@ -61,5 +61,5 @@ class WordWrap:
 
 
 def _column_after(count: int, width: int) -> int:
-    """Return the column after `count` cells, which the terminal shows on several lines; a full line counts whole."""
+    """Return the column of the cursor after `count` cells; after a full line, it is `width` and not 0."""
     return (count - 1) % max(1, width) + 1 if count else 0

@@ -16,7 +16,7 @@ from lmx_daemon.residency.workers.environment import worker_environment
 command = [sys.executable, "-m", "lmx_daemon.engines.mlx.bare_rate", *sys.argv[1:]]
 os.execve(sys.executable, command, worker_environment(os.environ))
 """
-"""Program of the child process: it takes the environment of a worker, and with it the same BLAS."""
+"""Program of the child process. It uses the environment of a worker, and therefore the same BLAS."""
 
 
 class Burst(msgspec.Struct, frozen=True):
@@ -38,12 +38,12 @@ async def bare_rates(model: Path, bursts: list[Burst], program: str = PROGRAM) -
         async with asyncio.timeout(SECONDS):
             output, errors = await child.communicate(msgspec.json.encode(bursts))
     except TimeoutError:
-        raise LmxError(f"mlx-lm in process did not end within {SECONDS:.0f} s") from None
+        raise LmxError(f"the measurement of mlx-lm did not end within {SECONDS:.0f} s") from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         await child.wait()
     if child.returncode != 0:
         lines = errors.decode(errors="replace").strip().splitlines()
-        raise LmxError(f"mlx-lm in process failed: {lines[-1] if lines else f'exit code {child.returncode}'}")
+        raise LmxError(f"the measurement of mlx-lm failed: {lines[-1] if lines else f'exit code {child.returncode}'}")
     return msgspec.json.decode(output.strip().splitlines()[-1], type=list[float])

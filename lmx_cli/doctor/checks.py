@@ -1,4 +1,4 @@
-"""The checks of `lmx doctor`: pure functions from facts to a state, a message and an advice."""
+"""The checks of `lmx doctor`: pure functions from facts to a state, a message and advice."""
 
 from typing import Literal
 
@@ -74,7 +74,7 @@ def _blas(facts: Facts) -> list[CheckResult]:
         return []
     if facts.engine.openblas is None:
         advice = "install OpenBLAS, which is up to 40 times faster: apt install libopenblas0-pthread"
-        return [CheckResult("BLAS", "warning", "only the slow one in MLX", advice)]
+        return [CheckResult("BLAS", "warning", "only the slow BLAS of MLX", advice)]
     return [CheckResult("BLAS", "ok", facts.engine.openblas)]
 
 
@@ -82,7 +82,7 @@ def _memory(facts: Facts) -> list[CheckResult]:
     engine = facts.engine
     if not engine.total:
         return []
-    return [CheckResult("memory", "ok", f"{size(engine.cap)} for models of {size(engine.total)} ({engine.source})")]
+    return [CheckResult("memory", "ok", f"{size(engine.cap)} of {size(engine.total)} for models ({engine.source})")]
 
 
 def _home(facts: Facts) -> CheckResult:
@@ -115,7 +115,7 @@ def _config(facts: Facts) -> CheckResult:
         )
     if facts.daemon is not None and facts.daemon.config_waiting:
         keys = ", ".join(facts.daemon.config_waiting)
-        return CheckResult("config", "warning", f"{keys}: changed, and not in force yet", "run: lmx restart")
+        return CheckResult("config", "warning", f"{keys}: changed, but not in force yet", "run: lmx restart")
     return CheckResult("config", "ok", "valid")
 
 
@@ -128,7 +128,7 @@ def _daemon(facts: Facts) -> CheckResult:
             "daemon", "warning", "not running", "start it with: lmx serve --detach, or lmx service install"
         )
     if status.version != facts.version:
-        message = f"version {status.version} runs, and this command is {facts.version}"
+        message = f"the daemon has version {status.version}, this command has {facts.version}"
         return CheckResult("daemon", "failed", message, "run: lmx restart")
     if not status.health.ok:
         return CheckResult("daemon", "failed", f"unhealthy: {status.health.reason}", "see: lmx logs --level warning")

@@ -1,4 +1,4 @@
-"""The acts of `lmx doctor`: reads the facts from files, ports, the daemon and a child process. Changes nothing."""
+"""The acts of `lmx doctor`: facts are read from files, ports, the daemon and child processes. Nothing is changed."""
 
 import asyncio
 import os
@@ -64,8 +64,6 @@ print(json.dumps({
 }))
 """
 """Program of the child process: it computes with MLX, and plans memory as the daemon does."""
-
-
 SLEEP_PROBE = """
 import json
 from lmx_daemon.power.inhibitor import trial
@@ -113,7 +111,7 @@ def examine(home: Home, environ: Mapping[str, str], *, online: bool = False) -> 
 
 
 def certificate_facts(server: ServerSettings) -> tuple[str, str, float | None]:
-    """Return the fault of the certificate of the settings, a hint, and the seconds until it expires."""
+    """Return the fault of the configured certificate, a hint, and the seconds until the certificate expires."""
     try:
         files = certificate_files(server.tls_certificate, server.tls_key)
         return "", "", None if files is None else read_certificate(files).expires_at - time.time()
@@ -130,7 +128,7 @@ def engine_facts(command: list[str], seconds: float = ENGINE_SECONDS) -> EngineF
     except OSError as error:
         return EngineFacts(error=f"cannot start Python: {error.strerror or error}")
     if ended.returncode < 0:
-        return EngineFacts(error=f"the import of MLX ended by signal {-ended.returncode}")
+        return EngineFacts(error=f"the import of MLX was ended by signal {-ended.returncode}")
     if ended.returncode > 0:
         lines = ended.stderr.decode(errors="replace").strip().splitlines()
         return EngineFacts(error=f"MLX cannot be used: {lines[-1] if lines else f'exit code {ended.returncode}'}")
@@ -141,7 +139,7 @@ def engine_facts(command: list[str], seconds: float = ENGINE_SECONDS) -> EngineF
 
 
 def sleep_facts(command: list[str], seconds: float = SLEEP_SECONDS) -> SleepFacts:
-    """Run the program that tries the means against sleep, and return its answer."""
+    """Run the program that tries to prevent sleep, and return its answer."""
     try:
         ended = subprocess.run(command, capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL, check=True)
         return msgspec.json.decode(ended.stdout, type=SleepFacts)
@@ -150,7 +148,7 @@ def sleep_facts(command: list[str], seconds: float = SLEEP_SECONDS) -> SleepFact
 
 
 def folder_facts(path: Path) -> FolderFacts:
-    """Return the facts about a folder; one that does not exist has those of the disk that it would be on."""
+    """Return the facts about a folder. If it does not exist, only the free bytes of its future disk are stated."""
     existing = next((each for each in (path, *path.parents) if each.exists()), Path("/"))
     try:
         found, free = existing.stat(), shutil.disk_usage(existing).free
@@ -190,7 +188,7 @@ def _answers(host: str, port: int) -> bool:
 
 
 def _holder(port: int) -> str:
-    """Return name and process id of the program that listens on the port; "" if the system does not show it."""
+    """Return the name and process id of the program that listens on the port; "" if the system does not show it."""
     import psutil
 
     try:

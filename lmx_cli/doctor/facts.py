@@ -1,4 +1,4 @@
-"""What the checks of `lmx doctor` need: facts as data. It does not know how they are read."""
+"""Facts that the checks of `lmx doctor` need, as data. This module does not know how they are read."""
 
 from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.frozen import Frozen
@@ -14,17 +14,17 @@ class EngineFacts(Frozen, frozen=True):
     """Path of the OpenBLAS that workers preload on Linux."""
     total: int = 0
     cap: int = 0
-    """Maximum of bytes that lmx plans to use."""
+    """Upper bound on the bytes that lmx plans to use."""
     source: str = ""
     error: str = ""
 
 
 class SleepFacts(Frozen, frozen=True):
-    """The means of this machine against falling asleep, tried once."""
+    """Result of one attempt to prevent this machine from sleeping."""
 
     means: str = ""
     error: str = ""
-    """Why it does not work; "" if it does."""
+    """Reason why sleep cannot be prevented; "" if it can."""
     enabled: bool = True
 
 
@@ -34,7 +34,7 @@ class FolderFacts(Frozen, frozen=True):
     path: str
     exists: bool = True
     own: bool = True
-    """Whether it belongs to this user."""
+    """Whether the folder belongs to this user."""
     mode: int = 0o700
     writable: bool = True
     free: int = 0
@@ -60,7 +60,7 @@ class Facts(Frozen, frozen=True):
     engine: EngineFacts
     home: FolderFacts
     cache: FolderFacts
-    """The Hub's cache."""
+    """The Hub cache."""
     token: FileFacts
     socket: FileFacts
     sleep: SleepFacts = SleepFacts()
@@ -75,11 +75,11 @@ class Facts(Frozen, frozen=True):
     port_holder: str = ""
     """Program on the port, if the system shows it."""
     certificate_error: str = ""
-    """Why the certificate of the settings cannot be used, and a hint."""
+    """Reason why the configured certificate cannot be used; "" if it can."""
     certificate_hint: str = ""
     certificate_left: float | None = None
-    """Seconds until it expires; None without TLS."""
+    """Seconds until the certificate expires; None without TLS."""
     unencrypted: bool = False
-    """Whether other machines reach the port, and without TLS."""
+    """Whether other machines can reach the port without TLS."""
     hub_error: str | None = None
-    """Why the Hub cannot be reached; "" if it can, None if it was not asked."""
+    """Reason why the Hub cannot be reached; "" if it can, None if it was not checked."""

@@ -10,7 +10,7 @@ from lmx_daemon.contract.generation.events import Delta, Event, Failed, Finished
 MAX_ROUNDING = 0.15
 """Largest difference of a token's probability that the rounding of 16-bit floats explains.
 
-The sum of a batch is taken in another order than that of one row. A fault, such as the keys of another request, changes
+A batch adds its numbers in another order than a single row. A fault, such as the keys of another request, changes
 probabilities by far more.
 """
 
@@ -75,7 +75,7 @@ def compare(first: Sequence[TrialAnswer], second: Sequence[TrialAnswer]) -> Comp
 def difference(first: TrialAnswer, second: TrialAnswer) -> float:
     """Return the largest difference of a probability up to the first position where the tokens differ.
 
-    Up to there, both were computed from the same tokens. An answer that only ends earlier differs by 1.
+    Up to there, both were computed from the same tokens. If one answer is the beginning of the other, return 1.
     """
     largest = 0.0
     for position, (mine, other) in enumerate(zip(first.tokens, second.tokens, strict=False)):
@@ -92,7 +92,7 @@ def _likely(token: TokenLogprob) -> dict[int, float]:
 
 
 def _distance(first: dict[int, float], second: dict[int, float]) -> float:
-    """Return the largest difference of the probabilities of the tokens that are in both lists; 1 if none is."""
+    """Return the largest difference of probability of a token that is in both lists; 1 if no token is."""
     common = first.keys() & second.keys()
     return max((abs(_probability(first[token]) - _probability(second[token])) for token in common), default=1.0)
 

@@ -10,9 +10,9 @@ REPORT = "report it, with: lmx doctor --engine --report FILE"
 RETURNED = 0.1
 """Share of the memory of cancelled streams that may still be in use afterwards."""
 LONG_GAP = 1.0
-"""Seconds without a token that a reader of a stream notices."""
+"""Seconds without a token that are noticed when a stream is read."""
 SLOW = 0.7
-"""Ratio to mlx-lm below which the speed is marked. A busy machine explains less."""
+"""Ratio to mlx-lm below which the check warns. The load of a busy machine alone costs less."""
 
 
 def batch_check(found: Comparison, together: int) -> CheckResult:
@@ -44,12 +44,15 @@ def cache_check(found: Comparison, prompt: int, cached: int, cold: float, warm: 
 
 
 def memory_check(base: int, highest: int, after: int, seconds: float) -> CheckResult:
-    """Return the check of cancelled streams; bytes of MLX before, during and after them, without stored prefixes."""
+    """Return the check of cancelled streams.
+
+    `base`, `highest` and `after` are bytes of MLX before, during and after the streams, without stored prefixes.
+    """
     taken, left = highest - base, max(0, after - base)
     figures = {"taken_bytes": taken, "left_bytes": left, "seconds": seconds}
-    message = f"cancelled streams had {size(taken)}; {size(left)} of it in use {seconds:.1f} s later"
+    message = f"cancelled streams used {size(taken)}; {size(left)} of it was in use {seconds:.1f} s later"
     if taken <= 0:
-        message = "no memory of the cancelled streams was seen"
+        message = "the memory of the cancelled streams was not measured in time"
         return CheckResult("engine: cancel", "warning", message, "run it again", figures)
     failed = not returned(base, highest, after)
     return CheckResult("engine: cancel", "failed" if failed else "ok", message, REPORT if failed else "", figures)
@@ -63,7 +66,7 @@ def returned(base: int, highest: int, after: int) -> bool:
 def stall_check(prompt: int, prefill: float, gaps: Sequence[float], usual: float) -> CheckResult:
     """Return the check of a stream beside a long prompt.
 
-    `gaps` are the seconds between tokens of the stream in the `prefill` seconds of the prompt; `usual` is the median
+    `gaps` are the seconds between tokens of the stream in the `prefill` seconds of the prompt; `usual` is the mean gap
     before them.
     """
     longest = max(gaps, default=prefill)
@@ -95,7 +98,7 @@ def rate_check(own: dict[int, float], bare: dict[int, float]) -> CheckResult:
         for streams, ratio in ((streams, own[streams] / bare[streams]) for streams in own)
     )
     slow = any(own[streams] < SLOW * bare[streams] for streams in own)
-    advice = "run it again while nothing else runs; if it stays so, report it" if slow else ""
+    advice = "run it again on an idle machine; if the result is the same, report it" if slow else ""
     return CheckResult("engine: speed", "warning" if slow else "ok", message, advice, figures)
 
 

@@ -26,7 +26,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.05
 TRUST = "library/trusted.json"
-"""State that decides which code of models may run."""
+"""State file that lists the models whose code may run."""
 
 
 @asynccontextmanager
@@ -53,7 +53,7 @@ async def trial_daemon(home: Home) -> AsyncIterator[Client]:
 def _prepare(home: Home, trial: Home) -> None:
     """Copy the settings and the trust in models, and add the imported models. A config.toml with faults is left out.
 
-    A warm spare would start during a trial.
+    The warm spare is off, since it would start during a trial.
     """
     trial.make()
     try:
@@ -74,7 +74,7 @@ def _prepare(home: Home, trial: Home) -> None:
 
 
 def _spawn(trial: Home) -> "subprocess.Popen[bytes]":
-    """Start the daemon in a session of its own, so that Ctrl-C reaches this program only, which then ends it."""
+    """Start the daemon in its own session. Ctrl-C then reaches only this program, which ends the daemon."""
     with open_owned(trial.logs / "start.log", "wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "lmx_daemon", *ARGUMENTS],

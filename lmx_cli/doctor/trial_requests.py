@@ -49,7 +49,7 @@ class TrialModel:
         return answer
 
     async def count(self, prompt: Prompt, tokens: int, *, space: str) -> int:
-        """Return the number of tokens of a greedy answer. Nothing is added to the work of the engine."""
+        """Return the number of tokens of a greedy answer. It requests no probabilities, which cost time."""
         answer = TrialAnswer(time.perf_counter())
         request = self._request(prompt, tokens, sampling=Sampling(temperature=0.0), cache_namespace=space)
         async for event in self.client.generate(request):
@@ -92,7 +92,7 @@ class TrialModel:
 
 
 def text_of(tokens: int, key: str) -> Text:
-    """Return a prompt of about so many tokens, which `key` determines."""
+    """Return a prompt of about `tokens` tokens. The same `key` gives the same prompt."""
     return Text(text=words(tokens, key))
 
 
@@ -106,12 +106,12 @@ def end_tokens(folder: Path) -> list[int]:
 
 
 async def wait_for(condition: Callable[[], bool], what: str, answers: Sequence[TrialAnswer]) -> None:
-    """Return when `condition()` is true. Raises LmxError after WAIT_SECONDS, or the error of one of the answers."""
+    """Return once `condition()` is true. Raises the error of an answer, or LmxError after WAIT_SECONDS."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not condition():
         for answer in answers:
             if answer.failure is not None:
                 raise answer.failure
         if time.monotonic() > deadline:
-            raise LmxError(f"{what}: not within {WAIT_SECONDS:.0f} s", hint="see whether the machine is busy")
+            raise LmxError(f"{what} took longer than {WAIT_SECONDS:.0f} s", hint="check whether the machine is busy")
         await asyncio.sleep(POLL_SECONDS)

@@ -1,7 +1,7 @@
 """The trials of `lmx doctor --engine`: what the engine must do on every machine, shown with a model.
 
-They run in a daemon of their own (trial_daemon.py) with the real worker. mlx-lm is measured in another process after
-the model is unloaded here, so that it is in memory once.
+They run in a daemon of their own (trial_daemon.py) with the real worker. mlx-lm is measured in another process once
+that daemon has unloaded the model, so that the model is in memory only once.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ CANCELLED = 4
 LEAD = 16
 """Tokens of a stream before a long prompt is sent beside it."""
 ROUNDS = 3
-"""Runs of the same prompts, of which the fastest one counts; the first one compiles kernels."""
+"""Number of runs of the same prompts. The fastest one counts, since the first one compiles kernels."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TrialSizes:
 async def try_engine(
     home: Home, name: str, progress: ShowProgress, sizes: TrialSizes | None = None
 ) -> list[CheckResult]:
-    """Return the results of all trials with a model. A failed one does not prevent the others."""
+    """Return the results of all trials with a model. A failed trial does not prevent the others."""
     progress("engine: starting a daemon in a temporary home")
     try:
         async with trial_daemon(home) as client:
@@ -109,7 +109,7 @@ async def batched_equals_alone(model: TrialModel, sizes: TrialSizes) -> CheckRes
 
 
 async def cached_equals_cold(model: TrialModel, sizes: TrialSizes) -> CheckResult:
-    """Answer a prompt without its prefix, with it, and in another namespace without it again."""
+    """Answer a prompt without a stored prefix, then with it, then in another namespace, again without it."""
     prompt = await _long(model, sizes, "cache")
     cold = await model.ask(prompt, sizes.answer, space="first")
     warm = await model.ask(prompt, sizes.answer, space="first")
@@ -119,12 +119,12 @@ async def cached_equals_cold(model: TrialModel, sizes: TrialSizes) -> CheckResul
 
 
 async def cancel_returns_memory(model: TrialModel, sizes: TrialSizes) -> CheckResult:
-    """Cancel streams that hold memory, and follow the memory of MLX that stored prefixes do not account for."""
+    """Cancel streams that hold memory, and measure when MLX has freed it. Stored prefixes are not counted."""
     base = _used(await model.instance())
     async with AsyncExitStack() as streams:
         prompts = [await _long(model, sizes, f"cancel {index}") for index in range(CANCELLED)]
         answers = [await streams.enter_async_context(model.stream(prompt)) for prompt in prompts]
-        await wait_for(lambda: all(answer.started_at for answer in answers), "the streams began", answers)
+        await wait_for(lambda: all(answer.started_at for answer in answers), "the start of the streams", answers)
         highest = await _highest(model, base)
     begun = time.monotonic()
     while True:
@@ -138,7 +138,7 @@ async def cancel_returns_memory(model: TrialModel, sizes: TrialSizes) -> CheckRe
 async def long_prompt_beside_a_stream(model: TrialModel, sizes: TrialSizes) -> CheckResult:
     """Send a long prompt beside a stream, and measure the gaps of the stream.
 
-    A failure is confirmed by a second try: if this process gets no time, it receives all events of both at once.
+    A failure is confirmed by a second try: while this process is not scheduled, the events of both requests pile up.
     """
     found = await _beside_a_stream(model, sizes, "long")
     return await _beside_a_stream(model, sizes, "long again") if found.state == "failed" else found
@@ -147,7 +147,7 @@ async def long_prompt_beside_a_stream(model: TrialModel, sizes: TrialSizes) -> C
 async def _beside_a_stream(model: TrialModel, sizes: TrialSizes, key: str) -> CheckResult:
     prompt = await _long(model, sizes, key)
     async with model.stream(text_of(8, "stream")) as stream:
-        await wait_for(lambda: len(stream.times) > LEAD, "the stream had begun", [stream])
+        await wait_for(lambda: len(stream.times) > LEAD, "the start of the stream", [stream])
         before = len(stream.times)
         answer = await model.ask(prompt, 1, space=key)
     begun, ended = answer.started_at or answer.sent_at, answer.sent_at + answer.first_token
@@ -157,7 +157,7 @@ async def _beside_a_stream(model: TrialModel, sizes: TrialSizes, key: str) -> Ch
 
 
 async def speed_beside_mlx_lm(model: TrialModel, sizes: TrialSizes) -> CheckResult:
-    """Measure tokens per second of whole answers, then those of mlx-lm for the same prompts and as many tokens."""
+    """Measure the tokens per second of lmx, then those of mlx-lm for the same prompts and numbers of tokens."""
     own: dict[int, float] = {}
     bursts = []
     for streams in STREAMS:
@@ -174,7 +174,7 @@ async def speed_beside_mlx_lm(model: TrialModel, sizes: TrialSizes) -> CheckResu
 async def _burst(
     model: TrialModel, prompts: tuple[tuple[int, ...], ...], tokens: int, space: str
 ) -> tuple[tuple[int, ...], float]:
-    """Send the prompts at once, and return the number of tokens that each one got, and the seconds of all."""
+    """Send the prompts at once. Return the number of tokens of each answer, and the seconds until the last one."""
     begun = time.perf_counter()
     counts = await asyncio.gather(*(model.count(Tokens(ids=ids), tokens, space=space) for ids in prompts))
     return tuple(counts), time.perf_counter() - begun
@@ -192,7 +192,7 @@ def gaps_of(times: list[float]) -> list[float]:
 
 
 def _tokens(index: int, count: int) -> tuple[int, ...]:
-    """Return a prompt of token ids that every vocabulary has, above the control tokens at its begin."""
+    """Return a prompt of token ids that every vocabulary has, above the control tokens at its beginning."""
     return tuple(100 + (7 * index + position * (index + 3)) % 400 for position in range(count))
 
 
@@ -204,7 +204,7 @@ async def _long(model: TrialModel, sizes: TrialSizes, key: str) -> Text:
 
 
 async def _highest(model: TrialModel, base: int) -> int:
-    """Return the largest memory in use, which a worker reports once a second, when it has been above `base`."""
+    """Return the memory in use once it is above `base`. A worker reports it once a second."""
     deadline = time.monotonic() + MEMORY_SECONDS
     highest = base
     while highest <= base and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Answers that the daemon generates on behalf of chats. They go on without a reader, and are stored as they grow."""
+"""Answers that the daemon generates on behalf of chats. They continue without a reader, and are stored as they grow."""
 
 import asyncio
 import logging
@@ -18,9 +18,9 @@ from lmx_daemon.residency.pool import Pool
 from lmx_daemon.router.router import Router
 
 FLUSH_SECONDS = 1.0
-"""Time after which a growing answer is written again."""
+"""Interval at which a growing answer is written."""
 UNWRITTEN_SECONDS = 10.0
-"""Interval at which the answers are written again that a full disk refused."""
+"""Interval of attempts to write the answers that a full disk refused."""
 LOGGER = logging.getLogger("lmx.chats")
 
 
@@ -46,7 +46,7 @@ class Models(Protocol):
 
 
 class RoutedModels:
-    """The daemon's models, by the names that the router knows."""
+    """The daemon's models, under the names that the router resolves."""
 
     def __init__(self, router: Router, pool: Pool) -> None:
         self._router, self._pool = router, pool
@@ -62,7 +62,7 @@ class RoutedModels:
 
     def release(self, reading: AnswerReading) -> None:
         """End the reading of a request; one that still runs is cancelled."""
-        self._pool.release(reading)  # type: ignore[arg-type]  # it is the pool's own
+        self._pool.release(reading)  # type: ignore[arg-type]  # `submit` got it from the pool
 
 
 class ChatAnswers:
@@ -98,7 +98,7 @@ class ChatAnswers:
         return {growing.id: growing.message() for growing in found if growing.chat == chat}
 
     def chats(self) -> set[str]:
-        """Return the ids of the chats with such an answer."""
+        """Return the ids of the chats that have an answer in progress."""
         return {growing.chat for growing in self._growing.values()}
 
     @contextmanager
@@ -138,7 +138,7 @@ class ChatAnswers:
         except TimeoutError:
             pass
         if lost := len(self._growing) + len(self._unwritten):
-            LOGGER.warning("%d answers of chats were not written to their end", lost)
+            LOGGER.warning("%d answers of chats were not written completely", lost)
 
     async def _generate(self, growing: GrowingMessage, request: Generate) -> None:
         """Read the events to the end and store the message, also if the request fails or the daemon stops."""
@@ -187,7 +187,7 @@ class ChatAnswers:
     async def _write(self, growing: GrowingMessage) -> bool:
         """Store the message as it is now, unless it was removed. Return whether the disk accepted it.
 
-        A disk that fails does not end the answer.
+        A failure of the disk does not end the answer.
         """
         try:
             await asyncio.to_thread(self._store.update, growing.message())

@@ -1,4 +1,4 @@
-"""The chats as routes use them: every access to the file in a thread, answers in the background, readers informed."""
+"""The chats as routes use them. The file is accessed in threads, answers are generated in the background."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ from lmx_daemon.contract.errors import ConflictError
 
 CLOSE_SECONDS = 3.0
 IDLE_SECONDS = 10.0
-"""Time after which the stream of a quiet chat has an empty line, which shows that the daemon lives."""
+"""Time without changes after which a stream sends an empty line, which shows that the daemon lives."""
 
 
 class Chats(ChatReads):
@@ -99,7 +99,7 @@ class Chats(ChatReads):
         return self._listed(await asyncio.to_thread(self._store.create, asked))
 
     async def change(self, identity: str, change: ChatChange, *, titled_by: str = "user") -> ChatRow:
-        """Change fields of a chat. Readers are informed, the one that asked included."""
+        """Change fields of a chat, and notify all its readers, the client of this change included."""
         row = await asyncio.to_thread(partial(self._store.change, identity, change, titled_by=titled_by))
         row = self._running(row)
         if change.draft is msgspec.UNSET:
@@ -141,7 +141,7 @@ class Chats(ChatReads):
         return await self._add(identity, messages)
 
     async def edit(self, identity: str, asked: EditMessage) -> StoredMessage:
-        """Add a copy of a message with another text beside it, and return it."""
+        """Add a copy of a message with another text as its sibling, and return the copy."""
         chat = await self.get(identity)
         found = known(chat, asked.message)
         files = await asyncio.to_thread(self._store.files, found)
@@ -162,13 +162,13 @@ class Chats(ChatReads):
         return removal
 
     async def restore_messages(self, identity: str, removal: str) -> RemovedMessages:
-        """Undo a removal of messages, the last one for ""."""
+        """Undo a removal of messages; "" stands for the last removal."""
         found = await asyncio.to_thread(self._store.restore_messages, identity, removal)
         await self._pruned(identity)
         return found
 
     async def import_all(self, asked: ChatImport) -> ChatsImported:
-        """Add chats from elsewhere, except those that are there already."""
+        """Add exported chats, except those that are present already."""
         found = await asyncio.to_thread(import_chats, self._store, asked.chats, self._clock())
         self._changed()
         return found
@@ -176,7 +176,7 @@ class Chats(ChatReads):
     # ---- answers ----
 
     async def ask(self, identity: str, asked: Ask) -> Asked:
-        """Add a user message and an empty answer, and begin to generate it. Both are on the disk at the return."""
+        """Add a user message and an empty answer, and begin to generate it. Both are on the disk when this returns."""
         chat = await self.get(identity)
         parent = parent_of(chat, asked.parent)
         new = NewMessage(role="user", text=asked.text, attachments=asked.attachments)
@@ -252,12 +252,12 @@ class Chats(ChatReads):
         return bare
 
     async def _pruned(self, identity: str) -> None:
-        """Inform the readers of a chat with other messages."""
+        """Notify the readers of a chat that has lost messages or regained them."""
         self._watchers.chat(await self.get(identity))
         self._changed()
 
     def _listed(self, row: ChatRow) -> ChatRow:
-        """Inform the readers of a changed row, and return it."""
+        """Notify the readers of a changed row, and return it."""
         self._watchers.row(row)
         self._changed()
         return row

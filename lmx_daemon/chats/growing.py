@@ -1,4 +1,4 @@
-"""A message of a chat while a model generates it: what its stored form is after each event."""
+"""A message of a chat while a model generates it: its stored form after each event."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ class GrowingMessage:
     def __init__(self, chat: str, message: StoredMessage, now: float) -> None:
         self.chat = chat
         self.progress: Event | None = None
-        """Last event, if it states how far the wait for the first token is."""
+        """Last event, if it reports progress towards the first token; else None."""
         self._begun = message
         self._answer = ChatAnswer(message.request_id, message.model, now)
         self._answer.content, self._answer.reasoning = message.text, message.reasoning

@@ -42,7 +42,7 @@ def unknown_message(message: str) -> NotFoundError:
 
 
 def parent_of(chat: ChatDetail, parent: str | None) -> str | None:
-    """Return the id of a message's parent: the leaf for None, none for ""."""
+    """Return the id of a message's parent: the leaf if `parent` is None, no parent if it is ""."""
     if parent is None:
         return chat.leaf
     return known(chat, parent).id if parent else None

@@ -1,4 +1,4 @@
-"""The maker of titles: it asks a chat's own model for one while the machine is idle, and gives way to any request."""
+"""The maker of titles: a chat's own model makes its title while the machine is idle, until another request comes."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation.chat_answer import ChatAnswer
 
 LOOK_SECONDS = 3.0
-"""Interval of the looks. Two in a row without any request are idle."""
+"""Interval between calls of `look`. The machine is idle if two in a row find no request."""
 PATIENCE_SECONDS = 0.2
 
 
 class TitleMaker:
-    """Gives titles to chats that have none."""
+    """Maker of titles for chats without one."""
 
     def __init__(
         self,
@@ -27,17 +27,17 @@ class TitleMaker:
         loaded: Callable[[], set[str]],
         running: Callable[[], int],
     ) -> None:
-        """Begin idle. `loaded` returns the ids of the models in memory, `running` the number of live requests."""
+        """Create the maker. `loaded` returns the ids of the models in memory, `running` the number of live requests."""
         self._chats, self._models = chats, models
         self._enabled, self._loaded, self._running = enabled, loaded, running
         self._tried: set[str] = set()
-        """Chats whose model gave no usable title, or failed."""
+        """Chats whose title was requested and generated, or failed."""
         self._seen = -1
-        """Revision of the chats at the last look that found nothing to do."""
+        """Revision of the chats when `look` last found nothing to do."""
         self._idle = False
 
     async def look(self) -> None:
-        """Make one title if the machine was idle at the last look, too."""
+        """Make one title if the machine is idle, and was idle at the last call."""
         idle, self._idle = self._idle, self._running() == 0
         if not (idle and self._idle and self._enabled()) or self._seen == self._chats.revision:
             return

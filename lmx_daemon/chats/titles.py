@@ -9,7 +9,7 @@ from lmx_daemon.contract.models import GUIDE
 
 MAX_TOKENS = 24
 QUOTED = 1500
-"""Number of characters of each message that the request has."""
+"""Number of characters of each message that the request contains."""
 MAX_CHARACTERS = 60
 WORDS = (
     "Write a title for the conversation below, in its language: at most six words, no quotation marks, no period. "

@@ -1,4 +1,4 @@
-"""The readers of a chat: each receives the changes of the chat in order, those that arrive together in one piece."""
+"""The readers of a chat: each receives the changes of the chat in order, those that arrive together as one list."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ class Watcher:
         self._wake = asyncio.Event()
 
     def put(self, update: ChatUpdate) -> None:
-        """Add an update. Consecutive events of an answer are joined. A lost reader gets nothing more."""
+        """Add an update. Consecutive events of an answer are joined. A lost reader receives no more updates."""
         if self.lost:
             return
         self._count += len(update.events) or 1
@@ -77,19 +77,19 @@ class Watchers:
         self._watchers.discard(watcher)
 
     def events(self, chat: str, answer: str, events: tuple[Event, ...]) -> None:
-        """Pass events of an answer on."""
+        """Pass on events of an answer."""
         self._put(chat, ChatUpdate(answer=answer, events=events))
 
     def chat(self, chat: ChatDetail) -> None:
-        """Pass a chat on that has lost messages, or got them back."""
+        """Pass on a chat that has lost messages, or regained them."""
         self._put(chat.row.id, ChatUpdate(chat=chat))
 
     def message(self, chat: str, message: StoredMessage, leaf: str | None = None) -> None:
-        """Pass a new or changed message on."""
+        """Pass on a new or changed message."""
         self._put(chat, ChatUpdate(message=message, leaf=leaf))
 
     def row(self, row: ChatRow, leaf: str | None = None) -> None:
-        """Pass a changed row on."""
+        """Pass on a changed row."""
         self._put(row.id, ChatUpdate(row=row, leaf=leaf, gone=row.deleted_at is not None))
 
     def _put(self, chat: str, update: ChatUpdate) -> None:

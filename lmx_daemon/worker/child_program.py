@@ -17,7 +17,7 @@ EXIT_MEMORY = 7
 """Exit code of a child that exceeded the memory limit."""
 
 AnswerRequest = Callable[[dict[str, Any]], dict[str, Any]]
-"""Returns the answer to one request. Any exception becomes an answer with an "error"."""
+"""Function that returns the answer to one request. Any exception becomes an answer with an "error"."""
 
 
 def limit_memory(extra: int) -> bool:
@@ -47,7 +47,7 @@ def serve(answer: AnswerRequest, source: IO[bytes], sink: IO[bytes], seconds: fl
             answered = answer(request)
         except MemoryError:
             os._exit(EXIT_MEMORY)
-        except Exception as error:  # any exception of foreign code is the answer
+        except Exception as error:  # any exception of foreign code becomes the answer
             answered = {"error": f"{type(error).__name__}: {error}"[:2000]}
         signal.setitimer(signal.ITIMER_REAL, 0)
         _write(sink, answered)

@@ -9,7 +9,7 @@ from lmx_daemon.worker.submissions import Submissions
 
 
 class HeartbeatCounters:
-    """Counters that the engine thread and the prompt thread write, each its own, and that the writer thread reads."""
+    """Counters. The engine thread and the prompt thread each write their own, and the writer thread reads all."""
 
     def __init__(self) -> None:
         self.steps = 0

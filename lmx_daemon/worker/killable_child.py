@@ -1,6 +1,6 @@
-"""A child process for work on foreign data: it is kept alive, and ended when it takes too much time or memory.
+"""A child process for work on foreign data. It is reused, and killed when it uses too much time or memory.
 
-Every read and write has a deadline. A child that something else ended costs a second attempt, not the request. The
+Every read and write has a deadline. If something else ends the child, the request is tried a second time. The
 child's side is child_program.py.
 """
 
@@ -26,19 +26,19 @@ EXIT_SECONDS = 1.0
 """Limit on the time between the end of a child's output and its exit."""
 ATTEMPTS = 2
 MAX_ANSWER = 6 * MAX_TEXT + 1024
-"""Bytes: JSON writes a character as `\\uXXXX` at the most."""
+"""Bytes of an answer. JSON writes a character with six bytes at most: `\\uXXXX`."""
 POLL_SECONDS = 0.01
-"""Interval at which the memory of a child that cannot bound it itself is read."""
+"""Interval at which the memory of a child is measured, if the child cannot limit it itself."""
 FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 READ_BYTES = 1 << 20
 
 
 class Exhausted(Exception):
-    """The child reached its limit of time or memory."""
+    """Error of a child that reached its limit of time or memory."""
 
 
 class Gone(Exception):
-    """The child ended without an answer. `how` describes its last end: an exit code or a signal."""
+    """Error of a child that ended without an answer. `how` is its exit code or the name of its signal."""
 
     def __init__(self, how: str = "", from_outside: bool = False) -> None:
         super().__init__(how)
@@ -47,7 +47,7 @@ class Gone(Exception):
 
 
 def footprint(pid: int) -> int:
-    """Return the bytes of address space and memory that a process takes, whichever is more; 0 once it is gone."""
+    """Return the bytes of address space or of memory that a process uses, whichever is more; 0 once it has ended."""
     try:
         used = psutil.Process(pid).memory_info()
     except psutil.Error:
@@ -56,14 +56,15 @@ def footprint(pid: int) -> int:
 
 
 class KillableChild:
-    """Program in a killable child. One thread asks; any thread may call `kill`."""
+    """Program in a child process. One thread calls `ask`; any thread may call `kill`."""
 
     def __init__(
         self, module: str, seconds: float, memory_bytes: int, measure: Callable[[int], int] | None = None
     ) -> None:
         """Create a child of the program `module`, which calls `child_program.run`.
 
-        `measure` returns the bytes that a process takes; by default it is used if the child cannot limit itself.
+        `measure` returns the bytes that a process uses. By default, a child that cannot limit itself is measured with
+        `footprint`.
         """
         self._module = module
         self._seconds = seconds
@@ -198,7 +199,7 @@ class KillableChild:
     def _wait(self, descriptor: int, event: int, deadline: float) -> None:
         """Wait until the pipe can be used. Raises Exhausted at the deadline, or above the bound on memory."""
         assert self._process is not None
-        poll = select.poll()  # select() takes no descriptor above 1023
+        poll = select.poll()  # select() accepts no descriptor above 1023
         poll.register(descriptor, event)
         while (left := deadline - time.monotonic()) > 0:
             if poll.poll(1000 * (min(left, POLL_SECONDS) if self._most else left)):

@@ -6,7 +6,7 @@ An engine's `__main__` calls `run` with a function that opens its engine. Thread
     engine    `Engine.run`: owns the model
     prompts   `Engine.prepare`: turns submitted requests into what the engine needs
     writer    sends frames and heartbeats
-    hang-up   notices the end of the daemon
+    hang-up   detects the end of the daemon
 
 A worker is of no use without one of its threads, so the death of a thread ends the process.
 """
@@ -60,7 +60,7 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """Engine of a worker program. `run` and `prepare` have threads of their own; the rest is called on others."""
+    """Engine of a worker program. `run` and `prepare` have threads of their own; other threads call the rest."""
 
     @property
     def info(self) -> EngineInfo:
@@ -98,7 +98,7 @@ class Engine(Protocol):
 
 
 OpenEngine = Callable[[SendFrame, HeartbeatCounters], Engine]
-"""Imports an engine and returns it. Raises LmxError if it is missing."""
+"""Function that imports an engine and returns it. Raises LmxError if it is missing."""
 
 
 def run(open_engine: OpenEngine) -> None:

@@ -1,7 +1,7 @@
 """Requests that this worker has accepted, from their Submit frame to their terminal event.
 
-A request is first in preparation (its prompt becomes tokens) and then with the engine. Each transition takes the lock,
-so that exactly one thread ends a request. It imports neither an engine nor the socket.
+A request is first in preparation (its prompt becomes tokens) and then with the engine. Each transition holds the lock,
+so that exactly one thread ends a request. This module imports neither an engine nor the socket.
 """
 
 import threading
@@ -17,11 +17,11 @@ from lmx_daemon.contract.worker.messages import Submit
 
 @dataclass(eq=False)
 class Submission:
-    """Submit frame. A later frame with the same id is another object, so that the two cannot be confused."""
+    """An accepted request. A later one with the same id is another object, so that the two cannot be confused."""
 
     request: Request
     arrived: float
-    """Monotonic time of its arrival in the daemon."""
+    """Monotonic time at which the request arrived in the daemon."""
     load_seconds: float = 0.0
 
     @property
@@ -78,7 +78,7 @@ class Submissions:
                 act()  # under the lock, so that a Cancel reaches the engine after the request itself
 
     def end(self, submission: Submission) -> bool:
-        """End a request that is in preparation; False if it has ended already."""
+        """End a request that is in preparation. Return False if it has ended already."""
         with self._changed:
             if not self.is_preparing(submission):
                 return False

@@ -11,7 +11,7 @@ PROGRAM = "lmx_daemon.worker.template_program"
 
 
 class TemplateChild(KillableChild):
-    """Renders templates. One thread renders; any thread may call `kill`."""
+    """Renderer of templates. One thread calls `render`; any thread may call `kill`."""
 
     def __init__(self, seconds: float, memory_bytes: int, measure: Callable[[int], int] | None = None) -> None:
         super().__init__(PROGRAM, seconds, memory_bytes, measure)
@@ -21,7 +21,7 @@ class TemplateChild(KillableChild):
         try:
             answer = self.ask({"template": template, "variables": variables})
         except Exhausted:
-            raise self._too_much() from None
+            raise self._over_limit() from None
         except Gone as error:
             raise ended(error) from None
         if "error" in answer:
@@ -29,7 +29,7 @@ class TemplateChild(KillableChild):
             raise RequestError(f"the model's chat template refused: {reason}", param="messages")
         return valid_text(str(answer["text"]))
 
-    def _too_much(self) -> RequestError:
+    def _over_limit(self) -> RequestError:
         return RequestError(
             f"the model's chat template took more than {self._seconds:g} s or "
             f"{self._memory_bytes // 2**20} MiB to render",

@@ -58,7 +58,7 @@ def renderer() -> Callable[[dict[str, Any]], dict[str, Any]]:
         if kept[0] != request["template"]:
             kept = (request["template"], made.from_string(request["template"]))
         text = kept[1].render(**request["variables"])
-        return {"text": text} if len(text) <= MAX_TEXT else {"error": "its text is too long"}
+        return {"text": text} if len(text) <= MAX_TEXT else {"error": "the rendered text is too long"}
 
     return render
 

@@ -5,7 +5,7 @@ from lmx_daemon.contract.admin.snapshot import Snapshot
 
 
 class ChatAfterPull:
-    """At most one model that is waited for."""
+    """The wait for at most one model."""
 
     def __init__(self) -> None:
         self._repo = ""
@@ -13,7 +13,7 @@ class ChatAfterPull:
         """Downloads that had ended before the wait began."""
 
     def begin(self, repo: str, snapshot: Snapshot | None) -> None:
-        """Wait for a model, which replaces an earlier one."""
+        """Wait for a model, instead of an earlier one."""
         downloads = snapshot.downloads if snapshot else ()
         self._repo = repo.partition("@")[0]
         self._earlier = frozenset(download.id for download in downloads if download.state in DOWNLOAD_ENDS)
@@ -24,7 +24,7 @@ class ChatAfterPull:
         return waited
 
     def arrived(self, snapshot: Snapshot) -> str | None:
-        """Return the model that was waited for once it is here. A failed or cancelled download ends the wait."""
+        """Return the awaited model once it is installed, else None. A failed or cancelled download ends the wait."""
         downloads = [one for one in snapshot.downloads if one.repo == self._repo and one.id not in self._earlier]
         if not self._repo or any(one.state not in DOWNLOAD_ENDS for one in downloads):
             return None

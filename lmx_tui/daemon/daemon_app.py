@@ -20,7 +20,7 @@ from lmx_tui.terminal import clipboard
 from lmx_tui.typeahead import TypeAheadApp
 
 DaemonCall = Callable[[], Awaitable[object]]
-"""A call to the daemon. It begins only with its worker, since a newer one of the same name can replace it before."""
+"""A call to the daemon. Only its worker begins it, since a newer call of the same name can replace the worker."""
 
 
 class DaemonApp(TypeAheadApp):

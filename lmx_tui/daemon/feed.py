@@ -42,13 +42,13 @@ class Feed:
         self._start = start
         self._retries = retries
         self._wake = asyncio.Event()
-        self._start_wanted = start is not None
+        self._start_requested = start is not None
         self._online = False
         self._start_failed: ErrorBody | None = None
 
     def start_now(self) -> None:
         """Start a daemon if none runs, and connect at once."""
-        self._start_wanted = True
+        self._start_requested = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -84,8 +84,8 @@ class Feed:
             self._post(ConnectionChanged(Connection("offline", error)))
 
     async def _start_once(self) -> None:
-        if self._start_wanted and self._start is not None:
-            self._start_wanted, self._start_failed = False, None
+        if self._start_requested and self._start is not None:
+            self._start_requested, self._start_failed = False, None
             try:
                 await self._start()
             except LmxError as error:

@@ -14,7 +14,7 @@ HEADINGS = {"user": "You", "assistant": "Assistant", "system": "System", "tool":
 
 
 def exported(chat: ChatDetail, files: Mapping[str, tuple[Attachment, ...]], form: ExportForm) -> ChatExport:
-    """Return a chat in one of the forms. `files` has the contents of the files, by the id of their message."""
+    """Return a chat in one of the forms. `files` contains the files by the id of their message."""
     name = re.sub(r"[^\w.-]+", "-", chat.row.name).strip("-.")[:60] or "chat"
     if form == "json":
         text = msgspec.json.format(msgspec.json.encode(as_import(chat, files)), indent=1).decode() + "\n"

@@ -1,4 +1,4 @@
-"""The import of chats from elsewhere: each chat gets new ids, and a damaged tree is made whole."""
+"""The import of exported chats: each chat gets new ids, and a damaged tree is repaired."""
 
 from collections.abc import Sequence
 
@@ -38,8 +38,8 @@ def _import(store: ChatStore, chat: ImportedChat, now: float) -> ChatRow:
 def messages_of(chat: ImportedChat, now: float) -> tuple[list[StoredMessage], str | None]:
     """Return the messages with new ids, and the id of the leaf.
 
-    A message whose parent does not precede it follows the message before it. Of two messages with one id, the first is
-    kept.
+    A message whose parent does not precede it becomes a child of the message before it. Of two messages with one id,
+    the first is kept.
     """
     names: dict[str, str] = {}
     found: list[StoredMessage] = []

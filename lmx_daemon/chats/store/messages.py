@@ -9,9 +9,9 @@ from lmx_daemon.contract.errors import ChatNotFoundError, RequestError
 from lmx_daemon.contract.text import valid_text
 
 MAX_MESSAGES = 20_000
-"""Number of messages of one chat, in all branches."""
+"""Largest number of messages of one chat, in all branches."""
 MAX_PROMPT = 20_000
-"""Length in characters above which a message is not worth repeating."""
+"""Length in characters above which a message is not offered to be sent again."""
 
 
 def chat_number(database: sqlite3.Connection, identity: str) -> int:
@@ -33,7 +33,7 @@ def read(database: sqlite3.Connection, chat: int) -> Iterator[StoredMessage]:
 
 
 def recent_prompts(database: sqlite3.Connection, limit: int) -> list[str]:
-    """Return the user's messages of chats outside the trash, the newest first. Imported chats and long texts are out.
+    """Return the user's messages of chats outside the trash, the newest first, except imported ones and long texts.
 
     The messages are read backwards by their number, so that the time does not grow with the file.
     """
@@ -68,7 +68,7 @@ def add(database: sqlite3.Connection, chat: int, message: StoredMessage) -> None
 
 
 def update(database: sqlite3.Connection, message: StoredMessage, now: float) -> bool:
-    """Write a message again, and index it once it has ended. Return whether it is still there."""
+    """Write a message again, and index it once it has ended. Return False if it was deleted."""
     text = valid_text(message.text)
     row = database.execute("SELECT number, chat FROM messages WHERE id = ?", (message.id,)).fetchone()
     if row is None:

@@ -12,7 +12,7 @@ from lmx_daemon.contract.admin.chats import Attachment, ChatDetail, ChatExport, 
 
 
 class ChatReads:
-    """The part of Chats that changes nothing. Every access to the file is in a thread."""
+    """The part of Chats that only reads. The file is accessed in threads."""
 
     def __init__(self, store: ChatStore, answers: ChatAnswers) -> None:
         self._store, self._answers = store, answers

@@ -16,7 +16,7 @@ COLUMNS = "number, id, chat, state, text, reasoning, body"
 
 
 def remove_from(database: sqlite3.Connection, chat: str, message: str, now: float) -> RemovedMessages:
-    """Take a message and all that follows it out of a chat. What stays of its branch is selected.
+    """Take a message and all that follows it out of a chat. The rest of its branch becomes the selected one.
 
     Raise NotFoundError for an unknown message, ConflictError while one of the messages is generated.
     """
@@ -51,7 +51,7 @@ def remove_from(database: sqlite3.Connection, chat: str, message: str, now: floa
 
 
 def restore_removed(database: sqlite3.Connection, chat: str, removal: str, now: float) -> RemovedMessages:
-    """Undo a removal, the last one of the chat for "". The branch that was selected before it is selected again.
+    """Undo a removal; "" stands for the last one of the chat. The branch selected before it is selected again.
 
     Raise NotFoundError for an unknown removal, RequestError if a later removal has taken the message above it.
     """
@@ -85,7 +85,7 @@ def restore_removed(database: sqlite3.Connection, chat: str, removal: str, now: 
 
 
 def forget_removals(database: sqlite3.Connection, before: float) -> None:
-    """Delete messages for good that were removed before a time."""
+    """Delete the messages for good that were removed before the time `before`."""
     old = database.execute("SELECT number FROM removals WHERE at < ?", (before,)).fetchall()
     for (removal,) in old:
         _forget(database, removal)
@@ -105,7 +105,7 @@ def _forget(database: sqlite3.Connection, removal: int) -> None:
 
 
 def _counted(database: sqlite3.Connection, chat: int, leaf: str | None, now: float) -> None:
-    """Write what a chat keeps of its messages: the selected branch, their number, and the words of the first one."""
+    """Update the columns of a chat that depend on its messages: leaf, number, and words of the first message."""
     messages = tuple(read(database, chat))
     first = next((each.text for each in messages if each.role == "user"), "")
     database.execute(

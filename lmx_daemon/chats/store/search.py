@@ -11,12 +11,12 @@ from lmx_daemon.contract.admin.chats import ChatRow
 from lmx_daemon.contract.text import valid_text
 
 MAX_HITS = 1000
-"""Number of texts that are read for one search; the best of them name the chats."""
+"""Largest number of texts that a search reads. The best of them determine the chats."""
 MAX_WORDS = 16
 SNIPPET_WORDS = 14
 WORD = re.compile(r"\w+")
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-"""Characters of scripts that write words without spaces. The index has such a text as one word."""
+"""Characters of scripts that write words without spaces. The index stores such a text as one word."""
 
 
 def search_in(database: sqlite3.Connection, text: str, limit: int) -> list[ChatRow]:
@@ -49,7 +49,7 @@ def _matched(database: sqlite3.Connection, words: list[str]) -> list[Any]:
 
 
 def _contained(database: sqlite3.Connection, words: list[str]) -> list[Any]:
-    """Return the same for texts that contain the words anywhere."""
+    """Return (chat, message, snippet) of the texts that contain the words anywhere."""
     where = " AND ".join("instr(lower(text), lower(?)) > 0" for _ in words)
     return database.execute(
         f"SELECT chat, message, substr(text, max(1, instr(text, ?) - 20), 80) FROM found WHERE {where} "

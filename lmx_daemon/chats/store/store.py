@@ -33,7 +33,7 @@ from lmx_daemon.storage.database import OwnedDatabase
 
 DAY = 86_400.0
 MAX_TRASH = 1000
-"""Number of chats in the trash; older ones are deleted for good."""
+"""Largest number of chats in the trash; older ones are deleted for good."""
 SHOWN = "(messages > 0 OR draft <> '' OR title <> '')"
 """Condition of a chat that is listed: one that is not empty."""
 
@@ -110,7 +110,7 @@ class ChatStore:
         )
 
     def prompts(self, limit: int) -> list[str]:
-        """Return what the user has sent in chats outside the trash, the newest first; no imported messages."""
+        """Return what the user has sent in chats outside the trash, the newest first, except imported messages."""
         with self._opened() as database:
             return recent_prompts(database, limit)
 
@@ -182,7 +182,7 @@ class ChatStore:
             return remove_from(database, identity, message, self._clock())
 
     def restore_messages(self, identity: str, removal: str) -> RemovedMessages:
-        """Undo a removal, the last one for "". For errors, see `restore_removed`."""
+        """Undo a removal; "" stands for the last one. For errors, see `restore_removed`."""
         with self._opened() as database:
             return restore_removed(database, identity, removal, self._clock())
 
@@ -194,7 +194,7 @@ class ChatStore:
             return self._row(database, number)
 
     def update(self, message: StoredMessage) -> bool:
-        """Write the text, state and figures of a message again. Return whether it is still there."""
+        """Write the text, state and figures of a message again. Return False if it was deleted."""
         with self._opened() as database:
             return update(database, message, self._clock())
 
@@ -215,13 +215,13 @@ class ChatStore:
         return len(numbers)
 
     def origins(self) -> set[str]:
-        """Return the origins of imported chats, and what exports name as origin of each chat; also of the trash."""
+        """Return the origins of imported chats, and the origin that exports of each chat state; with the trash."""
         with self._opened() as database:
             rows = database.execute("SELECT origin, id FROM chats").fetchall()
         return {origin for origin, _ in rows if origin} | {f"lmx:{identity}" for _, identity in rows}
 
     def untitled(self, limit: int = 20) -> list[str]:
-        """Return the ids of chats that no one has named and that have an answer, the one changed last first."""
+        """Return the ids of chats without a title that have an answer, the one changed last first."""
         with self._opened() as database:
             rows = database.execute(
                 "SELECT id FROM chats WHERE titled_by = '' AND deleted IS NULL AND messages >= 2 "

@@ -88,7 +88,7 @@ def message_of(state: str, text: str, reasoning: str, body: str) -> StoredMessag
 
 
 def body_of(message: StoredMessage) -> str:
-    """Return what a row keeps of a message besides state, text and reasoning. Contents of files are kept apart."""
+    """Return a message as JSON without text, reasoning and the contents of its files, which are stored apart."""
     files = tuple(
         msgspec.structs.replace(file, data=b"", size=len(file.data) or file.size) for file in message.attachments
     )

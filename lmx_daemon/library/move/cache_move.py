@@ -78,7 +78,7 @@ class CacheMove:
         reserve = self._settings().reserve_bytes
         if not plan.same_disk and plan.size + reserve > plan.free + self._copied(target):
             raise DiskError(
-                f"the models have {size(plan.size)}, and {size(plan.free)} are free at {target}",
+                f"the models need {size(plan.size)}, and {size(plan.free)} are free at {target}",
                 hint=f"free some space there; {size(reserve)} are left free ([library] reserve_bytes)",
             )
         return plan
@@ -92,7 +92,7 @@ class CacheMove:
             yield update
 
     async def finish(self, path: str) -> AsyncGenerator[MoveUpdate]:
-        """Copy what is new, and delete what is proved; the last update is `moved` or `failed`.
+        """Copy new files, and delete proved ones from the source; the last update is `moved` or `failed`.
 
         Raises ConflictError if the daemon does not use the target yet.
         """
@@ -107,7 +107,7 @@ class CacheMove:
             raise ConflictError("the models are being moved already", hint="wait until that command has ended")
         progress = MoveProgress(state)
         for key in ledger.record.damaged:
-            progress.damaged(key)
+            progress.add_damaged(key)
         run = MoveRun(ledger, progress, self._space.elsewhere, delete=end == "moved")
         self._running = True
         work = asyncio.create_task(asyncio.to_thread(run.run))
@@ -131,7 +131,7 @@ class CacheMove:
     def _ended(self, work: "asyncio.Task[None]") -> None:
         self._running = False
         with suppress(asyncio.CancelledError):
-            work.exception()  # of a run whose client has left
+            work.exception()  # marks the error as read, since the client may have left
 
     def _plan(self, source: Path, target: Path, *, pointed: bool = False) -> MovePlan:
         folders = repository_folders(source)
@@ -163,7 +163,7 @@ class CacheMove:
             raise RequestError(f"{path!r} is not an absolute path", param="path")
         if not target.parent.is_dir():
             raise DiskError(
-                f"there is no folder {target.parent}", hint="is the disk mounted? Else make the folder first"
+                f"there is no folder {target.parent}", hint="is the disk mounted? If it is, create the folder first"
             )
         if target.exists() and not target.is_dir():
             raise DiskError(f"{target} is not a folder", hint="name a folder, which need not exist")
@@ -175,10 +175,10 @@ class CacheMove:
         return target
 
     def _check_source(self, target: Path) -> None:
-        """Raise ConflictError while something uses the cache that a move would disturb."""
+        """Raise the error of a cache that cannot be moved to `target` now."""
         here, there = Path(os.path.realpath(self._cache)), Path(os.path.realpath(target))
         if here.is_relative_to(there) or there.is_relative_to(here):
-            raise RequestError(f"{target} and the present folder {self._cache} contain each other", param="path")
+            raise RequestError(f"one of {target} and the present folder {self._cache} contains the other", param="path")
         if not self._cache.is_dir():
             raise ConflictError(
                 f"there are no models to move: {self._cache} does not exist",
@@ -192,10 +192,10 @@ class CacheMove:
             raise ConflictError(f"{busy[0]} is being pulled", hint="wait for it, or pause it: lmx downloads pause")
         if entry_folders(self._cache / ".locks" / "lmx-trash"):
             raise ConflictError(
-                "the trash of the cache has removed models, which a move would not take along",
+                "the trash of the cache contains removed models, which a move would leave behind",
                 hint="restore them with lmx rm --undo, or delete them with lmx rm --empty; lmx rm --list shows them",
             )
 
     def _copied(self, target: Path) -> int:
-        """Return the bytes of an earlier attempt at the target."""
+        """Return the bytes at the target that an earlier attempt has copied."""
         return sum(repository_items(target, folder).size for folder in repository_folders(target))

@@ -20,7 +20,7 @@ from lmx_daemon.storage.durable import open_owned, sync_file, sync_folder
 
 CHUNK_BYTES = 1 << 20
 NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""Error numbers with which a file cannot get a second name."""
+"""Errors of disks on which a file cannot get a second name."""
 OnBytes = Callable[[int], None]
 
 
@@ -37,7 +37,7 @@ def copy_proved(
     """Copy a file, prove the copy, and return the hash. On one disk, give the file a second name and return "".
 
     `hard_links` allows the second name. `partial` is the path of the unfinished copy, on the disk of the target.
-    `on_bytes` gets each byte twice: when it is copied and when it is read again. Raises CancelledError, DiskError if
+    `on_bytes` counts each byte twice: when it is copied and when it is read again. Raises CancelledError, DiskError if
     the file changes meanwhile or the copy differs, OSError.
     """
     refuse_link(partial.parents[1], partial.parent)
@@ -46,7 +46,7 @@ def copy_proved(
     if hard_links and _link(source, target):
         on_bytes(2 * source.stat().st_size)
         return ""
-    for _ in range(2):  # bytes of an interrupted copy can be wrong; the second copy begins with none
+    for _ in range(2):  # an interrupted copy can have wrong bytes; the second copy begins empty
         digest = _copy(source, partial, stated, stop, on_bytes)
         if hash_of(partial, stated, stop, on_bytes) == digest:
             os.replace(partial, target)
@@ -54,7 +54,7 @@ def copy_proved(
             return digest
         partial.unlink()
     raise DiskError(
-        f"{valid_text(str(target))} was written twice, and each time other bytes were read again",
+        f"{valid_text(str(target))} was written twice, and its bytes differed each time they were read again",
         hint="the disk is faulty; check it before you use it",
     )
 
@@ -85,7 +85,7 @@ def _link(source: Path, target: Path) -> bool:
 
 
 def _copy(source: Path, partial: Path, stated: str | None, stop: threading.Event, on_bytes: OnBytes) -> str:
-    """Write what is missing of the copy, with the time of the source, and return the hash of the whole source."""
+    """Append the missing bytes to the copy, set the times of the source, and return the hash of the whole source."""
     with open_owned(source, "rb", buffering=0) as read, open_owned(partial, "ab", buffering=0) as written:
         before = os.fstat(read.fileno())
         if os.fstat(written.fileno()).st_size > before.st_size:
@@ -107,7 +107,7 @@ def _copy(source: Path, partial: Path, stated: str | None, stop: threading.Event
                 f"{valid_text(str(source))} was changed while it was copied",
                 hint="end the program that writes to it, and run the command again",
             )
-        with suppress(OSError):  # of some network disks
+        with suppress(OSError):  # some network disks refuse it
             os.fchmod(written.fileno(), stat.S_IMODE(before.st_mode))
         os.utime(written.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
         sync_file(written.fileno())
@@ -119,7 +119,7 @@ def _new_hash(stated: str | None, size: int) -> Hash:
 
 
 def _bypass_cache(descriptor: int) -> None:
-    """Ask the system to read from the disk. It may refuse, and then the proof covers the written bytes only."""
+    """Request that reads bypass the cache. If the system refuses, the proof covers the bytes in its cache only."""
     with suppress(OSError):
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -1,7 +1,7 @@
-"""Items that a move of the Hub cache copies: one for each file and link of a repository, in a safe order. Reads only.
+"""Items that a move of the Hub cache copies: one for each file and link of a repository, in a safe order.
 
 The order makes a model complete before it is found at the target: bytes first, then the snapshots with config.json
-last, then the manifests, and the refs at the end.
+last, then the manifests, and the refs at the end. This module only reads.
 """
 
 import os
@@ -38,7 +38,7 @@ class MoveItem:
 
     @property
     def manifest(self) -> bool:
-        """Return whether it is a manifest, which has the times of the files."""
+        """Return whether the item is a manifest, which states the times of the files."""
         parts = Path(self.place).parts
         return len(parts) == 3 and parts[1] == ".lmx" and parts[2].endswith(".json") and bool(COMMIT.match(parts[2]))
 

@@ -23,7 +23,7 @@ class MoveRecord(Frozen, frozen=True):
     proofs: dict[str, tuple[Stamp, Stamp]] = {}
     """Place of a file -> its stamps at the source and at the target when the copy was proved."""
     damaged: tuple[str, ...] = ()
-    """Blobs whose bytes differ from the hash in their name, at the source already."""
+    """Blobs whose bytes differ from the hash in their name at the source, too."""
 
 
 class Ledger:
@@ -46,7 +46,7 @@ class Ledger:
         return Path(self.record.target)
 
     def note(self, key: str, source: Stamp, target: Stamp, *, damaged: bool = False) -> None:
-        """Record a proved copy. It is on the disk at once or after the next call of `save`. Raises OSError."""
+        """Record a proved copy. It is written now or by the next call of `save`. Raises OSError."""
         self._proofs[key] = source, target
         if damaged and key not in self.record.damaged:
             self.record = msgspec.structs.replace(self.record, damaged=(*self.record.damaged, key))
@@ -65,7 +65,7 @@ class Ledger:
 
 
 def read_ledger(file: Path) -> Ledger | None:
-    """Return the ledger of an unfinished move; None if there is none that can be read."""
+    """Return the ledger of an unfinished move; None if there is none, or if it cannot be read."""
     record = read_state(file, json_of(MoveRecord), loss="the next `lmx move` proves all copies again")
     return None if record is None else Ledger(file, record)
 

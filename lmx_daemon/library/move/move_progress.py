@@ -29,33 +29,33 @@ class MoveProgress:
         with self._lock:
             self._total += size
 
-    def enters(self, model: str) -> None:
+    def begin_model(self, model: str) -> None:
         """Record the repository that is moved now."""
         with self._lock:
             self._model = model
 
-    def worked(self, count: int) -> None:
+    def add_work(self, count: int) -> None:
         """Add bytes that were copied or read again. Each byte of a copy counts twice."""
         with self._lock:
             self._work += count
             self._worked += count
 
-    def known(self, size: int) -> None:
+    def add_proved(self, size: int) -> None:
         """Add bytes whose copies were proved before."""
         with self._lock:
             self._work += 2 * size
 
-    def ended(self) -> None:
+    def count_file(self) -> None:
         """Count a file or link that is at the target."""
         with self._lock:
             self._files += 1
 
-    def leaves(self, path: str, reason: str) -> None:
+    def leave_out(self, path: str, reason: str) -> None:
         """Record an entry that stays where it is."""
         with self._lock:
             self._left.append(valid_text(f"{path}: {reason}"))
 
-    def damaged(self, key: str) -> None:
+    def add_damaged(self, key: str) -> None:
         """Record a blob whose bytes differ from the hash in its name."""
         with self._lock:
             self._damaged[key] = None

@@ -1,4 +1,4 @@
-"""Run of a move, in a thread: all copies, or the rest of them and then the deletion of what is proved.
+"""One run of a move, in a thread: all copies, or the remaining copies and then the deletion of proved files.
 
 A copy run changes nothing at the source, so that a kill or a full disk costs time only. The settings name the target
 before a deletion run begins. A file of the source is deleted only when its copy is proved and on the disk.
@@ -28,7 +28,7 @@ from lmx_daemon.library.verify.manifest import read_manifest, write_manifest
 from lmx_daemon.storage.durable import sync_folder
 
 Holders = Callable[[], Iterable[LinkHolder]]
-"""Returns the folders outside the source whose links may lead into it."""
+"""Function that returns the folders outside the source whose links may lead into it."""
 
 
 class MoveRun:
@@ -69,12 +69,12 @@ class MoveRun:
             _remove_empty(source)
 
     def _held(self) -> set[Identity]:
-        """Return the files that links of folders which stay lead to. Raises DiskError."""
+        """Return the files to which links in folders outside the move lead. Raises DiskError."""
         return reached_from([*other_holders(self._ledger.source), *self._holders()])
 
     def _move(self, folder: Path, held: set[Identity]) -> None:
         repo = repository_id(folder.name) or folder.name
-        self._progress.enters(repo)
+        self._progress.begin_model(repo)
         if folder.is_symlink():
             self._repository(folder, held)
             return
@@ -99,7 +99,7 @@ class MoveRun:
         elif not folder.is_symlink():
             shutil.rmtree(self._ledger.target / folder.name / ".lmx" / MOVING, ignore_errors=True)
         for path, reason in found.left:
-            self._progress.leaves(str(path), reason)
+            self._progress.leave_out(str(path), reason)
 
     def _item(self, folder: Path, item: MoveItem) -> bool:
         """Make one item at the target, and return whether it is there and proved."""
@@ -118,9 +118,9 @@ class MoveRun:
         else:
             proved = self._file(folder, item, item.source, target)
         if proved:
-            self._progress.ended()
+            self._progress.count_file()
         else:
-            self._progress.leaves(str(item.origins[0]), "another entry is in its place at the target")
+            self._progress.leave_out(str(item.origins[0]), "another entry is in its place at the target")
         return proved
 
     def _link(self, item: MoveItem, target: Path) -> bool:
@@ -133,21 +133,21 @@ class MoveRun:
         before, stated = stamp_at(source), stated_hash(source)
         there = stamp_at(target)
         if before is not None and there is not None and self._ledger.proves(item.key, before, there):
-            self._progress.known(item.size)
+            self._progress.add_proved(item.size)
             return True
         if os.path.lexists(target) and not self._same(source, target, stated):
             regular = target.is_file() and not target.is_symlink()
             if stated is None or not regular or hash_of(target, stated, self._stop, lambda count: None) == stated:
                 return False
-            target.unlink()  # a blob with wrong bytes, of which the source has another state
+            target.unlink()  # the blob has wrong bytes, and the source has other ones
         digest = ""
         if not os.path.lexists(target):
-            partial = self._ledger.target / folder.name / ".lmx" / MOVING / _plain(item.key)
-            worked, hard_links = self._progress.worked, self._hard_links
+            partial = self._ledger.target / folder.name / ".lmx" / MOVING / _partial_name(item.key)
+            worked, hard_links = self._progress.add_work, self._hard_links
             digest = copy_proved(source, target, partial, stated, self._stop, worked, hard_links=hard_links)
         damaged = bool(digest) and stated is not None and digest != stated
         if damaged:
-            self._progress.damaged(item.key)
+            self._progress.add_damaged(item.key)
         return self._noted(item, source, target, damaged)
 
     def _same(self, source: Path, target: Path, stated: str | None) -> bool:
@@ -155,18 +155,18 @@ class MoveRun:
         if target.is_symlink() or not target.is_file():
             return False
         if os.path.samefile(source, target):
-            self._progress.known(source.stat().st_size)
+            self._progress.add_proved(source.stat().st_size)
             return True
         if source.stat().st_size != target.stat().st_size:
             return False
-        count = self._progress.worked
+        count = self._progress.add_work
         return hash_of(source, stated, self._stop, count) == hash_of(target, stated, self._stop, count)
 
     def _manifest(self, folder: Path, item: MoveItem, source: Path, target: Path) -> bool:
-        """Write the manifest with the times that the copies have, which a disk may round."""
+        """Write the manifest with the times of the copies, which their disk may have rounded."""
         before, there = stamp_at(source), stamp_at(target)
         if before is not None and there is not None and self._ledger.proves(item.key, before, there):
-            self._progress.known(item.size)
+            self._progress.add_proved(item.size)
             return True
         manifest = read_manifest(source)
         if manifest is None or there is not None:
@@ -179,7 +179,7 @@ class MoveRun:
             kept = old is None or new is None or old[1] != file.modified_ns
             files.append(file if kept or new is None else msgspec.structs.replace(file, modified_ns=new[1]))
         write_manifest(target, msgspec.structs.replace(manifest, files=tuple(files)))
-        self._progress.known(item.size)
+        self._progress.add_proved(item.size)
         return self._noted(item, source, target) and read_manifest(target) is not None
 
     def _noted(self, item: MoveItem, source: Path, target: Path, damaged: bool = False) -> bool:
@@ -203,7 +203,7 @@ class MoveRun:
                 if entry is None or origin in staying:
                     continue
                 if entry.identity in held and entry.regular:
-                    self._progress.leaves(str(origin), "a link of another folder leads to it")
+                    self._progress.leave_out(str(origin), "a link of another folder leads to it")
                 else:
                     origin.unlink()
         if not folder.is_symlink():
@@ -234,8 +234,8 @@ def has_links(folder: Path) -> bool:
     return True
 
 
-def _plain(key: str) -> str:
-    """Return a file name for an unfinished copy, short enough for every disk."""
+def _partial_name(key: str) -> str:
+    """Return the file name of an unfinished copy, short enough for every disk."""
     return f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.incomplete"
 
 

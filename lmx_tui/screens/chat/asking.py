@@ -1,4 +1,4 @@
-"""ChatAsking: messages to the daemon: prompts, further answers, edits, drafts and attached files."""
+"""ChatAsking: prompts, requests for further answers, edits, drafts and attached files, sent to the daemon."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -113,7 +113,7 @@ class ChatAsking(ChatSession):
         self.query_one(Transcript).anchor()
 
     def _not_sent(self, text: str, files: tuple[Attachment, ...], error: ErrorBody) -> None:
-        """Restore the text of the prompt unless another one was begun, and show the reason of the failure."""
+        """Restore the text of the prompt unless the user has begun another one, and show the reason of the failure."""
         self._sending = False
         prompt = self.query_one(PromptInput)
         if not prompt.text:
@@ -201,8 +201,6 @@ class ChatAsking(ChatSession):
             asked = ChatCreate(model=model, settings=settings)
 
             async def keep(client: Any) -> str:
-                from lmx_daemon.contract.admin.chats import ChatChange
-
                 row = await client.create_chat(asked)
                 await client.change_chat(row.id, ChatChange(draft=text))
                 return str(row.id)

@@ -16,7 +16,7 @@ class ChatComparing(ChatVerbs):
     """A page that can ask two models."""
 
     def action_compare(self) -> None:
-        """Choose the second model, or go back to one."""
+        """Choose the second model, or return to one model."""
         if self._second:
             self.compare_with("")
         elif (first := self._chosen()) is None or len(options := self.model_options(besides=first)) == 0:
@@ -58,7 +58,7 @@ class ChatComparing(ChatVerbs):
         self._chat.apply(ChatUpdate(leaf=chosen.id), self._clock())
         self._show_note()
         self._end_columns()
-        self.post_message(Notified(f"{short_name(chosen.model)} goes on", "[ and ] show the other answer"))
+        self.post_message(Notified(f"{short_name(chosen.model)} continues the chat", "[ and ] show the other answer"))
 
     def _end_columns(self) -> None:
         self._chat.compared = ()

@@ -15,7 +15,7 @@ HINT = "set $VISUAL or $EDITOR; the text stays in the prompt"
 def edited_text(text: str, environ: Mapping[str, str], suspended: Callable[[], AbstractContextManager[None]]) -> str:
     """Return a text as the user has left it in $VISUAL, $EDITOR or vi, which runs inside `suspended()`.
 
-    Some editors replace the file, so that it is read again by its name. Raise LmxError if the editor fails.
+    The file is read again by its name, since some editors replace it. Raise LmxError if the editor fails.
     """
     command = environ.get("VISUAL") or environ.get("EDITOR") or "vi"
     with tempfile.TemporaryDirectory(prefix="lmx-", ignore_cleanup_errors=True) as folder:

@@ -31,7 +31,7 @@ class ChatFiles(ChatListing):
 
     @on(PromptInput.FileWanted)
     def _file_wanted(self) -> None:
-        """Offer files. Without a choice, the `@` stays in the text."""
+        """Offer files. Without a choice, insert the `@` into the text."""
 
         def chosen(path: str | None) -> None:
             if path:
@@ -108,7 +108,7 @@ class ChatFiles(ChatListing):
     # ---- the editor ----
 
     def action_editor(self) -> None:
-        """Open the text of the prompt in $VISUAL or $EDITOR. Without success, the prompt keeps its text."""
+        """Open the text of the prompt in $VISUAL or $EDITOR. If the editor fails, the prompt keeps its text."""
         prompt = self.query_one(PromptInput)
         try:
             text = edited_text(prompt.text, os.environ, self.app.suspend)
@@ -142,7 +142,7 @@ def _path(text: str) -> Path:
 
 
 def _working_folder() -> Path:
-    """Return the working folder, or the user's home folder if it was deleted."""
+    """Return the working folder; if that was deleted, the user's home folder."""
     try:
         return Path.cwd()
     except OSError:

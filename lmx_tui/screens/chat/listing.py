@@ -1,4 +1,4 @@
-"""ChatListing: the list of chats beside the open one: search, and the actions on the row under the cursor."""
+"""ChatListing: the list of chats beside the open chat, its search, and the actions on the row under its cursor."""
 
 from functools import partial
 
@@ -17,6 +17,7 @@ from lmx_tui.widgets.chat.prompt import PromptInput
 LISTED = 500
 """Number of chats in the list. A search finds the others."""
 FOUND = 50
+"""Number of chats that a search shows."""
 
 
 class ChatListing(ChatAsking):
@@ -25,6 +26,8 @@ class ChatListing(ChatAsking):
     _listed_revision = -1
     _deleted: tuple[str, ...] = ()
     """Ids of the chats that this program has deleted, the last one at the end."""
+    _found = ""
+    """Message that a search has found, which is shown once its chat is open."""
 
     def compose_list(self) -> ComposeResult:
         """Yield the list, which is always shown on wide terminals, and on others after a key."""
@@ -59,9 +62,6 @@ class ChatListing(ChatAsking):
         self._found = event.found
         await self.open(event.chat)
         self.close_list()
-
-    _found = ""
-    """Message to show once the chat is open, which a search has found."""
 
     def action_list(self) -> None:
         """Show the list with the search field focused, or hide it."""

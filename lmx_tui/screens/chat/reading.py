@@ -12,13 +12,16 @@ from lmx_daemon.contract.units import size
 from lmx_daemon.storage.durable import read_regular
 
 MAX_TEXT_BYTES = 2 * 1024 * 1024
-"""Size of a text file. It becomes part of the prompt as a whole."""
+"""Largest text file in bytes. The whole file becomes part of the prompt."""
 MAX_PATH = 1024
 PROBED = 8192
+"""Number of bytes at the beginning of a file that show whether it is text."""
+LEFT_OUT = frozenset({"node_modules", "__pycache__", "venv", "dist", "build", "target"})
+"""Folders whose files are not offered."""
 
 
 def named_file(text: str) -> Path | None:
-    """Return the file whose path a pasted text is, as terminals and file managers write it; None for other texts."""
+    """Return the file whose path was pasted, in the forms of terminals and file managers; None for other text."""
     text = text.strip()
     if not text or len(text) > MAX_PATH or "\n" in text:
         return None
@@ -49,7 +52,7 @@ def read_attachment(file: Path) -> Attachment:
     if kind is None and b"\0" in data[:PROBED]:
         raise RequestError(f"{file.name} is neither a text nor an image", hint="PNG, JPEG, GIF and WebP are images")
     if kind is None and len(data) > MAX_TEXT_BYTES:
-        raise RequestError(f"{file.name} has {size(len(data))}", hint=f"a text may have {size(MAX_TEXT_BYTES)}")
+        raise RequestError(f"{file.name} has {size(len(data))}", hint=f"a text file has at most {size(MAX_TEXT_BYTES)}")
     return Attachment(name=file.name[:255], media_type=kind or "text/plain", data=data, size=len(data))
 
 
@@ -62,6 +65,3 @@ def files_below(folder: Path, most: int = 5000) -> list[str]:
         if len(found) >= most:
             break
     return found[:most]
-
-
-LEFT_OUT = frozenset({"node_modules", "__pycache__", "venv", "dist", "build", "target"})

@@ -52,7 +52,7 @@ class ChatSession(Page):
         self._sending = False
         """Whether a message is being sent to the daemon."""
         self._asked_model = AUTO
-        """Model of the last message that was sent. With that message, a chosen model becomes the chat's."""
+        """Model of the last message that was sent. With that message, a chosen model becomes the model of the chat."""
 
     # ---- the chat ----
 
@@ -65,7 +65,7 @@ class ChatSession(Page):
         self._follow(identity)
 
     async def begin_new(self) -> None:
-        """Show an empty chat. The daemon gets it with its first message."""
+        """Show an empty chat. The daemon creates the chat with its first message."""
         settings = msgspec.structs.replace(self._chat.settings, system=None)
         self.post_message(StreamStopped(STREAM))
         self._chat, self._updates, self._lost = OpenChat(settings=settings), [], False
@@ -214,7 +214,7 @@ class ChatSession(Page):
         return context_length_of(model, self.snapshot)
 
     def show(self, snapshot: Snapshot) -> None:
-        """Read the chat's stream again once the daemon is back, or with the next snapshot if it was always there."""
+        """Read the chat's stream again once the daemon is online, with the next snapshot if it never was offline."""
         before, connection = self._lost_with
         if self._lost and self.view.online and (snapshot is not before or self.view.connection is not connection):
             self._follow(self._following)

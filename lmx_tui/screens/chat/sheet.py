@@ -27,7 +27,7 @@ REST = "A field without a value has the one beside it. ^n saves the values of th
 
 
 class ParameterSheet(Dialog[object]):
-    """The sheet. It returns the changed settings by their names, MODEL, or None."""
+    """The sheet. Its result is the changed settings by name, MODEL to choose another model, or None."""
 
     MODEL = "model"
     BINDINGS = [
@@ -141,12 +141,12 @@ class ParameterSheet(Dialog[object]):
             if not PRESET_NAME.fullmatch(name):
                 self.post_message(Notified(f"{name[:40]!r} cannot be the name of a preset", PRESET_RULE, "warning"))
                 return
-            found = partial(self._presets_came, name, changes)
+            found = partial(self._save_named, name, changes)
             self.post_message(QueryRequested("presets", lambda client: client.presets(), found))
 
         self.app.push_screen(AskText("Save as a preset", PRESET_WORDS, "name", str(changes["preset"])), named)
 
-    def _presets_came(self, name: str, changes: dict[str, Any], rows: list[PresetRow]) -> None:
+    def _save_named(self, name: str, changes: dict[str, Any], rows: list[PresetRow]) -> None:
         """Save the preset; one of that name is replaced after a confirmation."""
         known = {row.name: row.preset for row in rows}
         change = PresetChange(name=name, values=preset_values(changes, known.get(str(changes["preset"]))))

@@ -35,7 +35,7 @@ def label(name: str) -> str:
 
 
 def value_of(name: str, text: str) -> Any:
-    """Return the value of a field from its text; None if it is empty. Raise ValueError with the valid ones."""
+    """Return the value of a field from its text; None for no text. Raise ValueError, which names the valid values."""
     text = text.strip()
     if name == "stop":
         return tuple(word for part in text.split(",") if (word := part.strip()))
@@ -66,7 +66,7 @@ def text_of(name: str, value: Any) -> str:
 
 
 def default_words(name: str, default: DefaultValue | None) -> str:
-    """Return the words beside a field: its default with the origin of it, and the values that it can have."""
+    """Return the text beside a field: its default, the default's origin, and the values that the field can have."""
     if default is None:
         return FIELDS[name]
     return f"{text_of(name, default.value)} ({ORIGINS[default.origin]}) · {FIELDS[name]}"

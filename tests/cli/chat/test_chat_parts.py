@@ -133,4 +133,4 @@ def test_text_that_is_too_large_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"x" * (files.MAX_TEXT_BYTES + 1))
     with pytest.raises(RequestError, match=r"log has 4\.2 MB") as refused:
         files.content_of(str(tmp_path / "log"))
-    assert refused.value.hint == "a text may have 4.2 MB"
+    assert refused.value.hint == "a text file has at most 4.2 MB"
