@@ -35,6 +35,21 @@ def counts(text: str, option: str) -> list[int]:
     return found
 
 
+def plan_from(
+    workloads: str, options: "RequestOptions", streams: str, prompts: str, answers: str, long: str, every: float
+) -> "list[Workload]":
+    """Return the workloads that the texts of the options select. `every` is in seconds. Raises UsageError."""
+    return plan(
+        split(workloads, "--run"),
+        options,
+        streams=counts(streams, "--streams"),
+        prompts=counts(prompts, "--prompt"),
+        answers=counts(answers, "--answer"),
+        long=counts(long, "--long"),
+        every=every,
+    )
+
+
 def plan(
     names: list[str],
     options: "RequestOptions",

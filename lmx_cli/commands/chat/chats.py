@@ -19,7 +19,7 @@ ID = typer.Argument(help="Id of a chat, or its beginning.")
 LIMIT = typer.Option(20, "--limit", "-n", min=1, max=10_000, help="Number of chats.")
 
 
-def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
+def add(app: typer.Typer, output: Output) -> None:
     group = typer.Typer(help="Show, search and export the conversations of the TUI.")
     app.add_typer(group, name="chats")
 
@@ -27,6 +27,12 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
     def chats(context: typer.Context, json: bool = JSON) -> int:
         return ExitCode.OK if context.invoked_subcommand else asyncio.run(_list(output, 20, False, "", json))
 
+    _add_reading(group, output)
+    _add_files(group, output)
+    _add_trash(group, output)
+
+
+def _add_reading(group: typer.Typer, output: Output) -> None:
     @group.command("list")
     def list_chats(
         limit: int = LIMIT,
@@ -49,6 +55,8 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         """Print the selected branch of a chat. With --json, print all branches."""
         return asyncio.run(_show(output, chat, json))
 
+
+def _add_files(group: typer.Typer, output: Output) -> None:
     @group.command()
     def export(
         chat: str = ID,
@@ -72,6 +80,8 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         """Import chats of LM Studio or of lmx. Chats that exist already are skipped."""
         return asyncio.run(_import(output, files or [], json))
 
+
+def _add_trash(group: typer.Typer, output: Output) -> None:
     @group.command()
     def rm(
         chat: str = ID,

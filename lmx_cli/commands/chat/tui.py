@@ -10,6 +10,18 @@ QUESTION = "What is lmx and how do I use it?"
 
 
 def add(app: typer.Typer, output: Output) -> None:
+    _add_options(app, output)
+    _add_screens(app, output)
+
+    @app.command()
+    def version(json: bool = JSON) -> int:
+        """Print the versions of lmx and its main dependencies."""
+        return show_versions(output, json)
+
+
+def _add_options(app: typer.Typer, output: Output) -> None:
+    """Add the options of `lmx` itself."""
+
     @app.callback(invoke_without_command=True)
     def lmx(
         context: typer.Context,
@@ -47,6 +59,8 @@ def add(app: typer.Typer, output: Output) -> None:
             raise typer.Exit(complete_in(output, None, install_completion))
         return _open(context, output) if context.invoked_subcommand is None else None
 
+
+def _add_screens(app: typer.Typer, output: Output) -> None:
     @app.command()
     def tui(
         demo: bool = typer.Option(
@@ -76,11 +90,6 @@ def add(app: typer.Typer, output: Output) -> None:
 
         asyncio.run(demonstrate(output, question))
         return open_tui(output) if output.interactive else ExitCode.OK
-
-    @app.command()
-    def version(json: bool = JSON) -> int:
-        """Print the versions of lmx and its main dependencies."""
-        return show_versions(output, json)
 
 
 def _open(context: typer.Context, output: Output) -> int:

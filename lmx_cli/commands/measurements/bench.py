@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmx_cli.bench.plan import WORKLOADS, counts, plan, split
+from lmx_cli.bench.plan import WORKLOADS, plan_from
 from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.errors import LmxError, NotFoundError, RequestError, UsageError
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 NUMBERS = "NUMBER,..."
 USUAL = "sweep,arrivals,interference,prefix"
 JSON = typer.Option(False, "--json", help="Print JSON.")
+VS = typer.Option(None, metavar="URL", help="Base URL of a second server, measured in turn with the first.")
+STREAMS = typer.Option(
+    "1,4,16", metavar=NUMBERS, help="Numbers of streams in the sweep. Other workloads use the highest."
+)
+Chart = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a chart of the sweep to this SVG file.")]
 
 
 def add(app: typer.Typer, output: Output) -> None:
@@ -28,22 +33,18 @@ def add(app: typer.Typer, output: Output) -> None:
     app.add_typer(group, name="bench")
 
 
-def _add_measuring(group: typer.Typer, output: Output) -> None:  # the many options make it long
+def _add_measuring(group: typer.Typer, output: Output) -> None:
     @group.callback()
     def bench(
         context: typer.Context,
         url: str | None = typer.Option(None, help="Base URL of the server. Default: the local daemon."),
         model: str | None = typer.Option(None, "--model", "-m", help="Model. Default: the loaded one, else lmx/guide."),
         api_key: str | None = typer.Option(None, help="API key of the server."),
-        vs: str | None = typer.Option(
-            None, metavar="URL", help="Base URL of a second server, measured in turn with the first."
-        ),
+        vs: str | None = VS,
         vs_model: str | None = typer.Option(None, help="Model on the second server. Default: the same one."),
         vs_api_key: str | None = typer.Option(None, help="API key of the second server."),
         workloads: str = typer.Option(USUAL, "--run", "-r", help=f"Workloads to run, any of: {', '.join(WORKLOADS)}."),
-        streams: str = typer.Option(
-            "1,4,16", metavar=NUMBERS, help="Numbers of streams in the sweep. Other workloads use the highest."
-        ),
+        streams: str = STREAMS,
         prompt: str = typer.Option("64", metavar=NUMBERS, help="Prompt lengths in the sweep, in tokens."),
         answer: str = typer.Option("128", metavar=NUMBERS, help="Answer lengths in the sweep, in tokens."),
         long: str = typer.Option("1500", metavar=NUMBERS, help="Lengths of long prompts and prefixes, in tokens."),
@@ -53,9 +54,7 @@ def _add_measuring(group: typer.Typer, output: Output) -> None:  # the many opti
         seeds: bool = typer.Option(False, "--seeds", help="Send a seed with each request."),
         seed: int | None = typer.Option(None, min=0, help="Seed of the prompts. Default: a new one for each run."),
         timeout: float = typer.Option(600.0, min=1, help="Maximum seconds for one response."),
-        svg: Annotated[
-            Path | None, typer.Option(metavar="FILE", help="Write a chart of the sweep to this SVG file.")
-        ] = None,
+        svg: Chart = None,
         keep: bool = typer.Option(True, "--keep/--no-keep", help="Keep the result for `list` and `compare`."),
         plot: bool = typer.Option(False, "--plot", help="Draw tokens per second as bars below the table."),
         json: bool = JSON,
@@ -65,21 +64,9 @@ def _add_measuring(group: typer.Typer, output: Output) -> None:  # the many opti
             return None
         from lmx_cli.bench.workloads import RequestOptions
 
-        options = RequestOptions(
-            seed=seed if seed is not None else time.time_ns() % 2**31,
-            temperature=temperature,
-            send_seeds=seeds,
-            timeout=timeout,
-        )
-        planned = plan(
-            split(workloads, "--run"),
-            options,
-            streams=counts(streams, "--streams"),
-            prompts=counts(prompt, "--prompt"),
-            answers=counts(answer, "--answer"),
-            long=counts(long, "--long"),
-            every=every / 1000,
-        )
+        seed = seed if seed is not None else time.time_ns() % 2**31
+        options = RequestOptions(seed=seed, temperature=temperature, send_seeds=seeds, timeout=timeout)
+        planned = plan_from(workloads, options, streams, prompt, answer, long, every / 1000)
         chosen = _ServerOptions(url, model, api_key, vs, vs_model, vs_api_key)
         report = asyncio.run(_measure(output, chosen, planned, options, rounds))
         return _show(output, report, json=json, keep=keep, svg=svg, plot=plot)

@@ -25,10 +25,15 @@ Groups = Literal["model", "key", "day"]
 Outcomes = Literal["finished", "failed", "cancelled"]
 
 
-def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
+def add(app: typer.Typer, output: Output) -> None:
     group = typer.Typer(help="Show, export or delete the records of requests.")
     app.add_typer(group, name="requests")
+    _add_list(group, output)
+    _add_record(group, output)
+    _add_records(group, output)
 
+
+def _add_list(group: typer.Typer, output: Output) -> None:
     @group.callback(invoke_without_command=True)
     def requests(
         context: typer.Context,
@@ -46,6 +51,10 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         if live:
             return asyncio.run(_live(output, json))
         return asyncio.run(_list(output, limit, model, outcome or "", key, days, json))
+
+
+def _add_record(group: typer.Typer, output: Output) -> None:
+    """Add the commands for one record."""
 
     @group.command()
     def show(request: str = ID, json: bool = JSON) -> int:
@@ -70,6 +79,10 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         The text of the request is included only if the request failed while `[history] failed_requests` was true.
         """
         return asyncio.run(_export(output, request))
+
+
+def _add_records(group: typer.Typer, output: Output) -> None:
+    """Add the commands for all records."""
 
     @group.command()
     def totals(

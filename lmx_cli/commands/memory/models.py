@@ -22,6 +22,11 @@ def add(app: typer.Typer, output: Output) -> None:
         """List the loaded models."""
         return asyncio.run(_ps(output, json))
 
+    _add_load(app, output)
+    _add_unload(app, output)
+
+
+def _add_load(app: typer.Typer, output: Output) -> None:
     @app.command()
     def load(
         model: str = typer.Argument(help="Model, as `lmx ls` lists it."),
@@ -58,6 +63,8 @@ def add(app: typer.Typer, output: Output) -> None:
         request = LoadRequest(model=model, context_length=context, slots=slots, ttl=ttl, pin=pin)
         return asyncio.run(_plan(output, request, json) if plan else load_model(output, request, json))
 
+
+def _add_unload(app: typer.Typer, output: Output) -> None:
     @app.command()
     def unload(
         model: str | None = typer.Argument(None, help="Model or instance."),

@@ -20,9 +20,15 @@ WORD = typer.Argument(None, metavar="WORD", help="Only settings whose name conta
 NEXT_START = "takes effect at the next start of lmx"
 
 
-def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
+def add(app: typer.Typer, output: Output) -> None:
     group = typer.Typer(help="Show and change the settings in config.toml.", no_args_is_help=True)
     app.add_typer(group, name="config")
+    _add_values(group, output)
+    _add_file(group, output)
+
+
+def _add_values(group: typer.Typer, output: Output) -> None:
+    """Add the commands for the values of settings."""
 
     @group.command("list")
     def list_all(
@@ -54,6 +60,10 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
     def unset(key: str = KEY, json: bool = JSON) -> int:
         """Remove a setting from config.toml, so that its default is in force."""
         return _change(output, key, None, json)
+
+
+def _add_file(group: typer.Typer, output: Output) -> None:
+    """Add the commands for config.toml as a whole."""
 
     @group.command()
     def path(json: bool = JSON) -> int:

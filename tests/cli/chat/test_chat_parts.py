@@ -95,7 +95,7 @@ def test_files_go_with_the_question_and_the_conversation_is_saved_once(tmp_path:
     assert isinstance(text, str)
     assert files.with_files("sum it up", [("notes.txt", text)]) == "notes.txt:\n```\na note\n```\n\nsum it up"
     assert files.with_files("hi", []) == "hi"
-    with pytest.raises(RequestError, match="not a text"):
+    with pytest.raises(RequestError, match="not UTF-8 text"):
         files.content_of(str(tmp_path / "raw"))
     with pytest.raises(RequestError, match="cannot read"):
         files.content_of(str(tmp_path / "nosuch"))
