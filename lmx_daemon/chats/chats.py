@@ -43,6 +43,7 @@ from lmx_daemon.contract.admin.chats import (
     StoredMessage,
 )
 from lmx_daemon.contract.errors import ConflictError
+from lmx_daemon.contract.generation.requests import Generate
 
 CLOSE_SECONDS = 3.0
 IDLE_SECONDS = 10.0
@@ -181,7 +182,7 @@ class Chats(ChatReads):
         parent = parent_of(chat, asked.parent)
         new = NewMessage(role="user", text=asked.text, attachments=asked.attachments)
         user = new_message(new, parent, self._clock())
-        return await self._begin(chat, user, asked.model, asked.client, asked.tenant)
+        return await self._begin(chat, user, asked)
 
     async def ask_again(self, identity: str, asked: AskAgain) -> Asked:
         """Generate a further answer to a user message, or the rest of an assistant message."""
@@ -190,7 +191,7 @@ class Chats(ChatReads):
         if found.role == "assistant":
             with self._answers.claimed(found.id):
                 return await self._continue(identity, asked)
-        return await self._begin(chat, found, asked.model, asked.client, asked.tenant, stored=True)
+        return await self._begin(chat, found, asked, stored=True)
 
     async def look(self) -> None:
         """Write the answers again that a full disk refused. To be called every UNWRITTEN_SECONDS."""
@@ -202,19 +203,12 @@ class Chats(ChatReads):
         await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(self._store.close))], timeout=CLOSE_SECONDS)
 
     async def _begin(
-        self, chat: ChatDetail, user: StoredMessage, model: str, client: str, tenant: str, *, stored: bool = False
+        self, chat: ChatDetail, user: StoredMessage, asked: Ask | AskAgain, *, stored: bool = False
     ) -> Asked:
-        identity, model = chat.row.id, model_of(chat, model)
+        identity, model = chat.row.id, model_of(chat, asked.model)
         answer = new_answer(user.id, model, self._clock())
         path = path_to((*chat.messages, user), user.id)
-        files = await asyncio.to_thread(self._files, tuple(message for message in path if message is not user))
-        if not stored:
-            files[user.id] = user.attachments
-        else:
-            files |= await asyncio.to_thread(self._files, (user,))
-        request = request_for(
-            path, files, chat.settings, request_id=answer.request_id, model=model, tenant=tenant, client=client
-        )
+        request = await self._request(chat, path, answer, asked, new=None if stored else user)
         if model != chat.row.model:
             await self.change(identity, ChatChange(model=model))
         added = await self._add(identity, [answer] if stored else [user, answer], draft=None if stored else "")
@@ -228,15 +222,31 @@ class Chats(ChatReads):
         model = asked.model or found.model or model_of(chat, "")
         answer = msgspec.structs.replace(found, state="running", error=None, model=model, request_id=new_request_id())
         path = path_to(chat.messages, found.id)
-        request = request_for(
-            path, await asyncio.to_thread(self._files, tuple(path)), chat.settings, request_id=answer.request_id,
-            model=model, tenant=asked.tenant, client=asked.client, continues=bool(found.text),
-        )  # fmt: skip
+        request = await self._request(chat, path, answer, asked, continues=bool(found.text))
         if not await asyncio.to_thread(self._store.update, answer):
             raise unknown_message(found.id)  # it was removed since
         self._watchers.message(identity, without_contents(answer))
         self._answers.begin(GrowingMessage(identity, answer, time.monotonic()), request)
         return Asked(answer=without_contents(answer))
+
+    async def _request(
+        self,
+        chat: ChatDetail,
+        path: list[StoredMessage],
+        answer: StoredMessage,
+        asked: Ask | AskAgain,
+        *,
+        new: StoredMessage | None = None,
+        continues: bool = False,
+    ) -> Generate:
+        """Return the request for an answer to `path`. Files are read from the disk, except those of a `new` message."""
+        files = await asyncio.to_thread(self._files, tuple(message for message in path if message is not new))
+        if new is not None:
+            files[new.id] = new.attachments
+        return request_for(
+            path, files, chat.settings, request_id=answer.request_id, model=answer.model, tenant=asked.tenant,
+            client=asked.client, continues=continues,
+        )  # fmt: skip
 
     # ---- parts ----
 

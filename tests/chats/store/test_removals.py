@@ -12,25 +12,8 @@ from lmx_daemon.chats.store.store import DAY, ChatStore, new_id
 from lmx_daemon.contract.admin.chats import Ask, Attachment, ChatChange, ChatCreate, ChatRole, StoredMessage
 from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
 from tests.chats.scripted_models import ScriptedModels
+from tests.chats.store.conftest import Clock
 from tests.screen_states import QWEN, answer_of, finished
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> ChatStore:
-    return ChatStore(tmp_path / "chats.db", clock=clock)
 
 
 def added(store: ChatStore, chat: str, role: ChatRole, text: str, parent: str | None = None, **fields: Any) -> str:

@@ -18,24 +18,7 @@ from lmx_daemon.chats.store.store import ChatStore, new_id
 from lmx_daemon.contract.admin.chat_import import ImportedChat, ImportedMessage
 from lmx_daemon.contract.admin.chats import Attachment, ChatChange, ChatCreate, ChatRole, ChatSettings, StoredMessage
 from lmx_daemon.contract.errors import ChatNotFoundError, DiskError, NewerStateError, RequestError, TooLargeError
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> ChatStore:
-    return ChatStore(tmp_path / "chats.db", clock=clock)
+from tests.chats.store.conftest import Clock
 
 
 def message(role: ChatRole, text: str, parent: str | None = None, **fields: object) -> StoredMessage:
@@ -176,7 +159,7 @@ def test_beginning_of_an_id_names_a_chat_if_it_is_unique(store: ChatStore) -> No
             store.find(beginning)
 
 
-def test_import_makes_a_damaged_tree_whole_and_knows_what_is_present(store: ChatStore) -> None:
+def test_import_repairs_a_damaged_tree_and_skips_chats_that_are_present(store: ChatStore) -> None:
     messages = (
         ImportedMessage(id="1", role="user", text="whales"),
         ImportedMessage(id="2", role="assistant", parent="1", text="yes"),
@@ -222,7 +205,7 @@ def test_file_of_a_newer_version_is_refused_and_unchanged(store: ChatStore, tmp_
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+def test_a_path_that_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
     file = tmp_path / "chats.db"
     match kind:
         case "fifo":

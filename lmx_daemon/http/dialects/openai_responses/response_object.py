@@ -41,11 +41,9 @@ class ResponseFrame:
         completed_at: int | None = None,
         incomplete: str | None = None,
         error: LmxError | None = None,
-    ) -> Object:  # long: each field of OpenAI's object
+    ) -> Object:
         """Return the response object in one state of its life."""
-        body = self._body
-        reasoning = body.reasoning
-        optional = {"usage": None if usage is None else usage_of(usage), "user": body.user}
+        optional = {"usage": None if usage is None else usage_of(usage), "user": self._body.user}
         found = {
             "id": self.id,
             "object": "response",
@@ -56,18 +54,28 @@ class ResponseFrame:
             if error is None
             else {"code": ERROR_CODES.get(error.code, "server_error"), "message": error.message},
             "incomplete_details": None if incomplete is None else {"reason": incomplete},
-            "instructions": body.instructions,
-            "max_output_tokens": body.max_output_tokens,
             "model": self.model,
             "output": list(output),
+            "store": self.stored,
+            "background": False,
+            **self._echo(),
+        }
+        # OpenAI's schema allows no null in these two.
+        return found | {name: value for name, value in optional.items() if value is not None}
+
+    def _echo(self) -> Object:
+        """Return the fields that repeat the body, with OpenAI's defaults for those that it does not set."""
+        body = self._body
+        reasoning = body.reasoning
+        return {
+            "instructions": body.instructions,
+            "max_output_tokens": body.max_output_tokens,
             "parallel_tool_calls": body.parallel_tool_calls is not False,
             "previous_response_id": body.previous_response_id,
             "reasoning": {
                 "effort": None if reasoning is None else reasoning.effort,
                 "summary": None if reasoning is None else reasoning.summary,
             },
-            "store": self.stored,
-            "background": False,
             "temperature": body.temperature,
             "text": {"format": (body.text.format if body.text else None) or {"type": "text"}},
             "tool_choice": body.tool_choice or "auto",
@@ -77,8 +85,6 @@ class ResponseFrame:
             "truncation": body.truncation or "disabled",
             "metadata": body.metadata or {},
         }
-        # OpenAI's schema allows no null in these two.
-        return found | {name: value for name, value in optional.items() if value is not None}
 
 
 def usage_of(usage: Usage) -> Object:
