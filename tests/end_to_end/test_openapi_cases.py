@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.end_to_end.running import Daemon
@@ -44,6 +45,14 @@ def generated(daemon: Daemon, folder: Path, *options: str) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_status_of_a_pull_from_an_unreachable_hub_is_documented(managed: Daemon) -> None:
+    body = {"model": "org/name", "stream": False}
+    answer = httpx2.post(f"{managed.address}/api/pull", json=body, timeout=60)
+    assert answer.status_code == 502, answer.text
+    described = httpx2.get(f"{managed.address}/openapi.json").json()
+    assert "502" in described["paths"]["/api/pull"]["post"]["responses"]
 
 
 @pytest.mark.timeout(600)

@@ -197,5 +197,5 @@ def test_long_tokenisation_reports_progress(tmp_path: Path) -> None:
             message.prepared for message in worker.messages if isinstance(message, Heartbeat) and message.preparing
         ]
     stretches = [len(list(same)) for _, same in itertools.groupby(beats)]
-    assert len(beats) > 20, "too short to test anything"
+    assert len(beats) > 10, "too short to test anything"
     assert max(stretches) < 10, "no progress for 5 s"

@@ -33,14 +33,15 @@ def operation(method: Any, name: str, summary: str, answer: Any, **fields: Any) 
     )
 
 
-def streamed(name: str, summary: str, body: Any, line: Any) -> Operation:
-    return operation("post", name, summary, line, body=body, stream=line, stream_note=STREAM_NOTE, errors=FAILURES)
+def streamed(name: str, summary: str, body: Any, line: Any, *more_errors: int) -> Operation:
+    errors = (*FAILURES, *more_errors)
+    return operation("post", name, summary, line, body=body, stream=line, stream_note=STREAM_NOTE, errors=errors)
 
 
 OPERATIONS = (
     streamed("chat", "Answer a conversation", OllamaChatBody, OllamaChatLine),
     streamed("generate", "Answer or continue one prompt", OllamaGenerateBody, OllamaGenerateLine),
-    streamed("pull", "Download a repository of the Hub", OllamaNamedBody, OllamaProgress),
+    streamed("pull", "Download a repository of the Hub", OllamaNamedBody, OllamaProgress, 409, 502),
     operation("get", "tags", "List the installed models", OllamaTags),
     operation("get", "ps", "List the models in memory", OllamaRunningList),
     operation("post", "show", "Describe one model", OllamaShown, body=OllamaNamedBody, errors=FAILURES),
