@@ -5,6 +5,7 @@ This module only reads.
 
 import os
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,7 +104,8 @@ def read_repository(folder: Path, identity: str) -> CachedRepository:
         found.partial += files_below(folder / ".lmx" / "quarantine")
     for name in _names(snapshots):
         if COMMIT.fullmatch(name) and (snapshots / name).is_dir():
-            found.snapshots[name] = _read_snapshot(snapshots / name)
+            with suppress(FileNotFoundError):  # it was moved to the trash meanwhile
+                found.snapshots[name] = _read_snapshot(snapshots / name)
     for file in files_below(folder / "refs"):
         try:
             commit = file.path.read_text().strip() if file.regular else ""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lmx_daemon.library.disk import cached_repository
+from lmx_daemon.library.disk.links import Identity, LinkHolder, reached
 from lmx_daemon.library.disk.prune import prunable
 from tests.library.repositories import library_of, make_cached
 
@@ -71,3 +73,26 @@ class TestDisk:
     def test_details_list_the_revisions(self, tmp_path: Path, cache: Path) -> None:
         found = {row.commit: row for row in library_of(tmp_path).details("maker/one").revisions}
         assert found[NEW].current and found[NEW].refs == ("main",) and not found[OLD].current
+
+
+@pytest.mark.parametrize("act", ["remove", "prune", "use"])
+def test_model_that_leaves_the_cache_meanwhile_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    snapshot = make_cached(tmp_path / "cache", "maker/leaving")
+    make_cached(tmp_path / "cache", "maker/other")
+    library = library_of(tmp_path)
+
+    def reached_late(holder: LinkHolder) -> set[Identity]:
+        if holder.folder == snapshot and snapshot.exists():
+            os.rename(tmp_path / "cache" / "models--maker--leaving", tmp_path / "elsewhere")
+        return reached(holder)
+
+    monkeypatch.setattr(cached_repository, "reached", reached_late)
+    if act == "remove":
+        library.check_removal("maker/other")
+    elif act == "prune":
+        assert library.space.prune(dry_run=True).freed == 0
+    else:
+        assert library.space.use().total > 0
+    assert not snapshot.exists()
