@@ -3,6 +3,7 @@
 prune.py decides; this module takes the locks and names the folders whose links count. All methods block.
 """
 
+import os
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -21,6 +22,9 @@ from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.disk.sizes import disk_use
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.trash.trash import Trash
+
+ATTEMPTS = 5
+"""Number of decisions about unused files, if models come and go meanwhile."""
 
 
 class DiskSpace:
@@ -53,7 +57,7 @@ class DiskSpace:
                     locks.enter_context(locked_now(RepositoryPaths(self._cache, identity)))
                 except (CancelledError, OSError):  # another program pulls it, or it was removed
                     busy.add(identity)
-            removals = self._prunable(busy)  # decided again, now that no pull can begin
+            removals = self._decided(busy)  # again, now that no pull can begin
             freed = prune.remove(removals)
         self._registry.catalog.refresh()
         return PruneReport(rows=tuple(removal.row() for removal in removals), freed=freed, dry_run=False)
@@ -88,6 +92,22 @@ class DiskSpace:
                 raise ConflictError(
                     f"{model.id} cannot be removed: {name} links to its files", hint=f"remove {name} first, or copy it"
                 )
+
+    def _decided(self, busy: Collection[str]) -> list[Removal]:
+        """Return the unused files, decided while no model went to the trash or came back: its links count.
+
+        Raises ConflictError, DiskError.
+        """
+        for _ in range(ATTEMPTS):
+            before = self._places()
+            removals = self._prunable(busy)
+            if self._places() == before:
+                return removals
+        raise ConflictError("models are being removed or restored", hint="run the command again when that has ended")
+
+    def _places(self) -> tuple[set[str], set[str]]:
+        """Return the names in the cache, and the keys of the trash."""
+        return set(os.listdir(self._cache)) if self._cache.is_dir() else set(), {row.key for row in self._trash.rows()}
 
     def _prunable(self, busy: Collection[str]) -> list[Removal]:
         return prune.prunable(self._cache, self._in_use(), busy, time.time(), self.elsewhere())

@@ -2,11 +2,14 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lmx_daemon.library.disk import cached_repository
+from lmx_daemon.contract.errors import ConflictError
+from lmx_daemon.library.disk import cached_repository, prune
+from lmx_daemon.library.disk.cached_repository import CachedRepository
 from lmx_daemon.library.disk.links import Identity, LinkHolder, reached
 from lmx_daemon.library.disk.prune import prunable
 from tests.library.repositories import library_of, make_cached
@@ -96,3 +99,42 @@ def test_model_that_leaves_the_cache_meanwhile_is_skipped(
     else:
         assert library.space.use().total > 0
     assert not snapshot.exists()
+
+
+def test_links_of_a_model_that_goes_to_the_trash_during_a_prune_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    blob = make_cached(cache, "maker/one").parents[1] / "blobs" / ("f" * 64)
+    blob.write_bytes(b"shared")
+    age(blob, 2 * DAY)
+    (make_cached(cache, "maker/two") / "shared.bin").symlink_to(blob)
+    library, read = library_of(tmp_path), prune.repositories
+    decisions: list[Path] = []
+
+    def read_late(folder: Path) -> Iterator[CachedRepository]:
+        decisions.append(folder)
+        if len(decisions) == 2:  # the decision that counts: its list of the trash is made already
+            library.remove("maker/two")
+        return read(folder)
+
+    (cache / "models--maker--one" / "blobs" / ("e" * 64)).write_bytes(b"unused")
+    age(cache / "models--maker--one" / "blobs" / ("e" * 64), 2 * DAY)
+    monkeypatch.setattr(prune, "repositories", read_late)
+    library.space.prune(dry_run=False)
+    assert blob.exists() and not (blob.parent / ("e" * 64)).exists()
+    assert len(decisions) == 3
+
+
+def test_prune_is_refused_while_models_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_cached(tmp_path / "cache", "maker/one")
+    library, read = library_of(tmp_path), prune.repositories
+
+    def moving(folder: Path) -> Iterator[CachedRepository]:
+        found = list(read(folder))
+        (folder / f"models--maker--new{len(list(folder.iterdir()))}").mkdir()
+        return iter(found)
+
+    monkeypatch.setattr(prune, "repositories", moving)
+    with pytest.raises(ConflictError, match="removed or restored"):
+        library.space.prune(dry_run=False)
