@@ -93,7 +93,10 @@ def _run(arguments: list[str], output: "Output") -> int:
         _report(error, arguments, output)
         return _exit_code(error)
     except typer.TyperException as error:
-        _report(_usage_error(arguments, error), arguments, output)
+        if (page := _help_page(error)) is not None:
+            output.note(*page.splitlines())
+        else:
+            _report(_usage_error(arguments, error), arguments, output)
         return ExitCode.USAGE
     except typer.Abort:
         return ExitCode.INTERRUPTED
@@ -157,6 +160,12 @@ def end_on_signals(output: "Output") -> None:
         with contextlib.suppress(ValueError):  # only the main thread of a process has signals
             if signal.getsignal(number) == signal.SIG_DFL:  # a SIGHUP that nohup set to be ignored stays ignored
                 signal.signal(number, end)
+
+
+def _help_page(error: "TyperException") -> str | None:
+    """Return the help of a group that was called without a command, which Typer raises as an error; else None."""
+    context, message = getattr(error, "ctx", None), error.format_message()
+    return message if context is not None and message == context.get_help() else None
 
 
 def _usage_error(arguments: list[str], error: "TyperException") -> "UsageError":

@@ -68,6 +68,15 @@ def test_commands_are_listed_by_group_with_examples(capsys: pytest.CaptureFixtur
     assert shown.count("\n  pull ") == 1 and "\n    lmx demo\n" in shown
 
 
+@pytest.mark.parametrize("group", ["alias", "cache", "config", "key", "preset", "self", "service"])
+def test_a_group_without_a_command_shows_its_help(capsys: pytest.CaptureFixture[str], group: str) -> None:
+    assert run([group, "--help"]) == 0
+    page = capsys.readouterr().out
+    assert run([group]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.split() == page.split() and shown.err.count("\n") > 10 and not shown.out
+
+
 def named(path: tuple[str, ...]) -> str:
     return " ".join(path) or "lmx"
 

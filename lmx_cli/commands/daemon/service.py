@@ -18,7 +18,9 @@ TAIL = 100
 
 
 def add(app: typer.Typer, output: Output) -> None:
-    group = typer.Typer(help="Run the daemon at each login, and again after a crash (launchd or systemd).")
+    group = typer.Typer(
+        help="Run the daemon at each login, and again after a crash (launchd or systemd).", no_args_is_help=True
+    )
     app.add_typer(group, name="service")
 
     @group.command()
