@@ -31,5 +31,5 @@ class Decisions(EventStream):
 
     def no_route(self, method: str, path: str, request_id: str) -> ErrorResponse:
         """Return OpenAI's error object, status 404."""
-        error = NotFoundError(f"there is no route {method} {path}", hint="see README.md for the routes")
+        error = NotFoundError(f"there is no route {method} {path}", hint="GET /openapi.json lists the routes")
         return self.error(error, request_id)
