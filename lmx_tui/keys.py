@@ -38,6 +38,10 @@ APP: list[BindingType] = [
 MODELS: list[BindingType] = [
     _key("models.start", "enter", "start", "Start the daemon", label="⏎"),
     _key("models.load", "enter", "load", "Load", label="⏎", tip="Memory plan, context and slots; enter again loads"),
+    _key("models.welcome_1", "1", "welcome(0)", "Pull and chat", tip="Pull the first choice and chat with it"),
+    _key("models.welcome_2", "2", "welcome(1)", "Pull and chat with the second choice", show=False),
+    _key("models.welcome_3", "3", "welcome(2)", "Pull and chat with the third choice", show=False),
+    _key("models.welcome_4", "4", "welcome(3)", "Pull and chat with the fourth choice", show=False),
     _key("models.chat", "c", "chat", "Chat", tip="Chat with the selected model"),
     _key("models.unload", "x", "unload", "Unload", tip="Unload the selected model"),
     _key("models.pull", "p", "pull", "Pull", tip="Download a model from the Hugging Face Hub"),

@@ -53,7 +53,7 @@ from lmx_daemon.contract.models import Instance, Verdict
 from lmx_daemon.router.defaults import defaults_of
 from lmx_daemon.settings.schema import ModelSettings
 from tests.fake_chats import FakeChats
-from tests.library_states import CARD, OFFERS, VERDICT
+from tests.library_states import CARD, CHOICES, OFFERS, VERDICT
 from tests.log_states import LOG, RECORDS
 from tests.screen_states import NOW, QWEN, finished
 from tests.setting_states import API_KEYS, CONFIG, PRESETS
@@ -91,6 +91,9 @@ class FakeClient(Client):
         """Function that plans a load; without it, `verdict` is the plan of each."""
         self.loads: list[LoadRequest] = []
         self.searches: list[SearchRequest] = []
+        self.recommends: list[RecommendRequest] = []
+        self.choices: tuple[Offer, ...] = CHOICES
+        """Recommended models of a daemon that does not ask the Hub."""
         self.model_card = ModelCard(id="", text=CARD)
         """The card of each model."""
         self.offers: tuple[Offer, ...] = OFFERS
@@ -294,6 +297,9 @@ class FakeClient(Client):
         return Offers(offers=tuple(offer for offer in self.offers if request.words.lower() in offer.id.lower()))
 
     async def recommend(self, request: RecommendRequest) -> Offers:
+        self.recommends.append(request)
+        if not request.ask_hub:
+            return Offers(offers=self.choices)
         return Offers(offers=self.offers[:2])
 
     async def card(self, request: CardRequest) -> ModelCard:

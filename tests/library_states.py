@@ -27,6 +27,21 @@ OFFERS = (
     ),
     Offer(id="mlx-community/GLM-4.5-Air-8bit", size=113 * GB, memory=118 * GB, fit="no", tools=True),
 )  # fmt: skip
+CHOICES = (
+    Offer(
+        id="mlx-community/Qwen3-8B-4bit", size=461 * GB // 100, memory=66 * GB // 10, fit="yes", approximate=True,
+        parameters=8_190_000_000, reason="everyday work: thinks when asked to, calls tools; comfortable on 16 GB",
+    ),
+    Offer(
+        id="mlx-community/Llama-3.2-3B-Instruct-4bit", size=181 * GB // 100, memory=28 * GB // 10, fit="yes",
+        approximate=True, parameters=3_210_000_000, reason="chat on a small machine: quick answers; long context",
+    ),
+    Offer(
+        id="mlx-community/gpt-oss-20b-MXFP4-Q8", size=12 * GB, memory=14 * GB, fit="after unloading",
+        approximate=True, parameters=20_910_000_000, reason="reasoning and tools: needs 24 GB",
+    ),
+)  # fmt: skip
+"""Choices of the welcome, as the daemon lists them without the Hub."""
 CARD = """# Qwen3 8B, 4-bit
 
 ![logo](https://host.example/logo.png) Converted for **MLX** from the [original weights](https://host.example/qwen3-8b).

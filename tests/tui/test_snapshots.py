@@ -151,6 +151,16 @@ class TestStates:
 
         assert snap_compare(make_app(retries=(4.0,)), terminal_size=(120, 40), run_before=before)
 
+    @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=str)
+    def test_first_run(self, snap_compare: Any, make_app: Make, client: FakeClient, size: tuple[int, int]) -> None:
+        async def before(pilot: Pilot[None]) -> None:
+            await until(pilot, lambda: "Welcome to lmx" in screen_text(pilot.app))
+            await until(pilot, lambda: client.plans)
+            await settled(pilot, 3)
+
+        client.show(quiet_snapshot())
+        assert snap_compare(make_app(), terminal_size=size, run_before=before)
+
     def test_tiny(self, snap_compare: Any, make_app: Make) -> None:
         assert snap_compare(make_app(), terminal_size=(50, 14), run_before=pressing())
 

@@ -162,7 +162,12 @@ async def _recommend(output: Output, context: int | None, every: bool, json: boo
         output.json(found)
         return ExitCode.OK
     for offer in found.offers:
-        marks = [f"{size(offer.size)} to download", f"{size(offer.memory)} in memory", f"fits: {FITS[offer.fit]}"]
+        about = "about " if offer.approximate else ""
+        marks = [
+            f"{about}{size(offer.size)} to download",
+            f"{size(offer.memory)} in memory",
+            f"fits: {FITS[offer.fit]}",
+        ]
         output.text(offer.id + (" (here)" if offer.here else ""))
         output.paragraph(offer.reason or "", indent=4)
         output.paragraph(", ".join(marks), indent=4)

@@ -237,6 +237,8 @@ class RecommendRequest(Frozen, frozen=True):
 
     context_length: int | None = None
     every: bool = False
+    ask_hub: bool = True
+    """Whether the daemon may connect to the Hub; without it, the figures are approximate."""
 
 
 class Offer(Frozen, frozen=True):
@@ -246,6 +248,8 @@ class Offer(Frozen, frozen=True):
     commit: str | None = None
     size: int | None = None
     """Size of the weights."""
+    approximate: bool = False
+    """Whether size and parameters are those of lmx's own list, because the Hub has not answered."""
     parameters: int | None = None
     quantization: str | None = None
     architecture: str | None = None

@@ -83,7 +83,8 @@ async def search(request: AnyRequest, library: NamedDependency[Library]) -> Offe
 @post("/admin/library/recommend", status_code=200)
 async def recommend(request: AnyRequest, library: NamedDependency[Library]) -> Offers:
     asked = await body_of(request, RecommendRequest)
-    return await asyncio.to_thread(choose, library.search(hub_of(request)), asked.context_length, asked.every)
+    search = library.search(hub_of(request))
+    return await asyncio.to_thread(choose, search, asked.context_length, asked.every, asked.ask_hub)
 
 
 @post("/admin/library/remove", status_code=200)

@@ -1,6 +1,7 @@
 """`lmx recommend`: models from recommended.toml that fit this machine, each with a reason.
 
-If the Hub can be reached, its figures replace those of the file, and models that it no longer has are left out.
+If the Hub is asked and can be reached, its figures replace those of the file, and models that it no longer has are left
+out. Figures of the file are marked as approximate.
 """
 
 import tomllib
@@ -24,8 +25,15 @@ class Recommendation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     reason: str
     purpose: str = msgspec.field(name="for")
-    size: int = 0
+    parameters: int
+    bits: float
+    """Mean number of bits for each weight, with scales and biases."""
     config: dict[str, Any] = {}
+
+    @property
+    def size(self) -> int:
+        """Approximate bytes of the weights, in whole tens of megabytes."""
+        return round(self.parameters * self.bits / 8 / 1e7) * 10_000_000
 
 
 def recommendations() -> list[Recommendation]:
@@ -33,8 +41,11 @@ def recommendations() -> list[Recommendation]:
     return msgspec.convert(tomllib.loads(DATA.read_text())["model"], list[Recommendation])
 
 
-def recommend(search: Search, context: int | None, every: bool) -> Offers:
-    """Return the models that fit, the most capable first, or all with `every`. Blocking. Works without a Hub."""
+def recommend(search: Search, context: int | None, every: bool, ask_hub: bool = True) -> Offers:
+    """Return the models that fit, the most capable first, or all with `every`. Blocking. Works without a Hub.
+
+    Without `ask_hub` there is no connection to the Hub.
+    """
     listed = {choice.id: choice for choice in recommendations()}
 
     def choose(found: list[HubModel]) -> list[Offer]:
@@ -49,16 +60,19 @@ def recommend(search: Search, context: int | None, every: bool) -> Offers:
             raise NotFoundError("the Hub has none of the recommended models")
         return found
 
+    def from_list(note: str) -> Offers:
+        written = choose([HubModel(id=one.id, config=one.config, storage=one.size) for one in listed.values()])
+        offers = [
+            msgspec.structs.replace(one, parameters=listed[one.id].parameters, approximate=True) for one in written
+        ]
+        return Offers(offers=tuple(offers), from_cache=True, note=note, cap=search.cap)
+
+    if not ask_hub:
+        return from_list("sizes are approximate: the Hub was not asked")
     try:
         return search.answer(("recommend", search.endpoint, sorted(listed)), ask, choose)
     except LmxError as error:
-        written = [HubModel(id=one.id, config=one.config, storage=one.size) for one in listed.values()]
-        return Offers(
-            offers=tuple(choose(written)),
-            from_cache=True,
-            note=f"{error.message}; sizes are from lmx's own list",
-            cap=search.cap,
-        )
+        return from_list(f"{error.message}; sizes are from lmx's own list")
 
 
 def _reason(choice: Recommendation) -> str:

@@ -25,6 +25,7 @@ from lmx_tui.messages import (
 from lmx_tui.screens.dialogs.questions import Confirm, Pick
 from lmx_tui.screens.dialogs.text_dialog import PADDING
 from lmx_tui.screens.models import model_verbs as verbs
+from lmx_tui.screens.models.first_run import FirstRun
 from lmx_tui.screens.models.hub import HubDialog
 from lmx_tui.screens.models.load_sheet import LoadSheet
 from lmx_tui.screens.models.model_plans import ModelPlans
@@ -46,6 +47,7 @@ from lmx_tui.widgets.models.model_rows import (
     ordered,
     update_words,
 )
+from lmx_tui.widgets.models.welcome import WelcomePane
 
 
 class ModelsScreen(Page):
@@ -63,6 +65,7 @@ class ModelsScreen(Page):
         self._plans = ModelPlans(self, self._redraw)
         self._outdated = False
         """Whether the selected model has a newer version."""
+        self._first_run = FirstRun(self)
 
     def compose_body(self) -> ComposeResult:
         yield FilterInput(placeholder=f"filter: {HELP}", id="filter", compact=True)
@@ -70,6 +73,7 @@ class ModelsScreen(Page):
             with Vertical(id="models-column"):
                 with Pane("Models", id="models", classes="live"):
                     yield Table(COLUMNS, id="models-table")
+                yield WelcomePane()
                 yield DownloadsPane()
             yield ModelDetail()
 
@@ -99,7 +103,12 @@ class ModelsScreen(Page):
         note = "p shows models that fit this machine" if only_guide else f"{found}sort: {SORTS[self._sort]} {arrow}"
         self.query_one("#models", Pane).titled(f"Models  {shown}{badge}", note)
         self.query_one(DownloadsPane).show(snapshot.downloads)
+        self._first_run.show(snapshot, bool(snapshot.models) and only_guide)
         self._show_detail()
+
+    def action_welcome(self, number: int) -> None:
+        """Pull a choice of the welcome, and open a chat once it is here."""
+        self._first_run.pull(number)
 
     @on(DataTable.RowHighlighted)
     def _show_detail(self) -> None:
@@ -174,6 +183,8 @@ class ModelsScreen(Page):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "update" and not self._outdated:
             return False
+        if action.startswith("welcome"):
+            return self._first_run.possible(action, parameters)
         if action == "clear":
             return bool(self._query or self.query_one("#filter").display or self.query_one(ModelDetail).card)
         return super().check_action(action, parameters)

@@ -45,11 +45,16 @@ def _row(offer: Offer, colors: Mapping[str, str]) -> dict[str, Text]:
     return {
         "name": name,
         "quant": Text(one_line(offer.quantization or UNKNOWN)),
-        "size": Text(size(offer.size)),
+        "size": Text(size_words(offer)),
         "memory": Text(size(offer.memory)),
         "fit": Text(words, colors[color]),
         "abilities": Text(" ".join(can), colors["muted"]),
     }
+
+
+def size_words(offer: Offer) -> str:
+    """Return the size of the weights, with "~" if it is approximate."""
+    return f"~{size(offer.size)}" if offer.approximate else size(offer.size)
 
 
 def offer_note(offer: Offer) -> str:

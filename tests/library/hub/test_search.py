@@ -228,7 +228,22 @@ class TestRecommend:
         make_folder(hub.root / "mlx-community" / "Qwen3-0.6B-4bit", max_position_embeddings=4096)
         found = recommend(library_of(tmp_path, environ).search(), None, True)
         assert names(found) == ["mlx-community/Qwen3-0.6B-4bit"]  # the others are not there
-        assert found.offers[0].context_length == 4096 and not found.from_cache
+        assert found.offers[0].context_length == 4096 and not found.from_cache and not found.offers[0].approximate
+
+    def test_list_without_the_hub_is_approximate_and_opens_no_connection(
+        self, hub: StandIn, environ: dict[str, str], tmp_path: Path
+    ) -> None:
+        library = library_of(tmp_path, environ, cap=6 * GIGABYTE)
+        hub.requests()
+        found = recommend(library.search(), None, False, ask_hub=False)
+        assert hub.requests() == [] and found.from_cache and found.note
+        assert found.offers[0].id == "mlx-community/Qwen3-4B-Instruct-2507-4bit"
+        assert all(offer.approximate and offer.fit == "yes" and offer.parameters for offer in found.offers)
+
+    def test_sizes_are_computed_from_parameters_and_bits(self) -> None:
+        sizes = {choice.id.rpartition("/")[2]: choice.size for choice in recommendations()}
+        assert sizes["Qwen3-8B-4bit"] == 4_610_000_000
+        assert sizes["gpt-oss-20b-MXFP4-Q8"] == 12_050_000_000
 
     def test_mirror_without_the_recommended_models(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
         shutil.rmtree(hub.root / "mlx-community", ignore_errors=True)
