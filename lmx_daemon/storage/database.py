@@ -79,6 +79,18 @@ class OwnedDatabase:
                     f"{content} cannot be opened: {self.file} {error.strerror or error}", hint="move it away"
                 ) from error
 
+    def empty_log(self) -> None:
+        """Move the write-ahead log into the file, and cut it to nothing: it has old contents of changed rows.
+
+        If another program reads the file, the log stays until the next call.
+        """
+        with self._lock:
+            if self._database is not None:
+                try:
+                    self._database.execute("PRAGMA wal_checkpoint (TRUNCATE)").fetchone()
+                except sqlite3.Error as error:
+                    LOGGER.warning("the log of %s was not emptied: %s", self.file, error)
+
     def close(self) -> None:
         """Close the file. A later call opens it again."""
         with self._lock:

@@ -84,17 +84,20 @@ def restore_removed(database: sqlite3.Connection, chat: str, removal: str, now: 
     return RemovedMessages(id=str(place), messages=tuple(values[1] for values in back))
 
 
-def forget_removals(database: sqlite3.Connection, before: float) -> None:
-    """Delete the messages for good that were removed before the time `before`."""
-    old = database.execute("SELECT number FROM removals WHERE at < ?", (before,)).fetchall()
-    for (removal,) in old:
-        _forget(database, removal)
+def forget_removals(database: sqlite3.Connection, before: float) -> int:
+    """Delete the messages for good that were removed before the time `before`. Return the number of removals."""
+    return _forget_all(database, database.execute("SELECT number FROM removals WHERE at < ?", (before,)).fetchall())
 
 
-def forget_removals_of(database: sqlite3.Connection, chat: int) -> None:
-    """Delete the removed messages of a chat for good."""
-    for (removal,) in database.execute("SELECT number FROM removals WHERE chat = ?", (chat,)).fetchall():
+def forget_removals_of(database: sqlite3.Connection, chat: int) -> int:
+    """Delete the removed messages of a chat for good, and return the number of removals."""
+    return _forget_all(database, database.execute("SELECT number FROM removals WHERE chat = ?", (chat,)).fetchall())
+
+
+def _forget_all(database: sqlite3.Connection, removals: list[tuple[int]]) -> int:
+    for (removal,) in removals:
         _forget(database, removal)
+    return len(removals)
 
 
 def _forget(database: sqlite3.Connection, removal: int) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.chats.store.messages import MAX_MESSAGES, add, chat_number, read, recent_prompts, remove_chat, update
-from lmx_daemon.chats.store.removals import forget_removals, forget_removals_of, remove_from, restore_removed
+from lmx_daemon.chats.store.messages import MAX_MESSAGES, add, chat_number, read, recent_prompts, update
+from lmx_daemon.chats.store.purge import SHOWN, purge_chat, purge_expired, purge_index
+from lmx_daemon.chats.store.removals import remove_from, restore_removed
 from lmx_daemon.chats.store.search import search_in
 from lmx_daemon.chats.store.tables import LAYOUT, ROW, encoded, index, row_of, settings_of
 from lmx_daemon.contract.admin.chat_tree import newest_below
@@ -31,12 +32,6 @@ from lmx_daemon.contract.errors import ChatNotFoundError, RequestError, TooLarge
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.storage.database import OwnedDatabase
 
-DAY = 86_400.0
-MAX_TRASH = 1000
-"""Largest number of chats in the trash; older ones are deleted for good."""
-SHOWN = "(messages > 0 OR draft <> '' OR title <> '')"
-"""Condition of a chat that is listed: one that is not empty."""
-
 
 class ChatStore:
     """The chats. `trash_days` returns the days after which a deleted chat is removed for good."""
@@ -47,6 +42,8 @@ class ChatStore:
         self._database = OwnedDatabase(file, LAYOUT)
         self._trash_days, self._clock = trash_days, clock
         self._recovered = False
+        self._purged = False
+        """Whether a text was deleted whose words can still be in the index, or in the log of the file."""
 
     def listed(
         self, *, limit: int = 200, offset: int = 0, deleted: bool = False, tag: str = "", folder: str = ""
@@ -211,7 +208,7 @@ class ChatStore:
         with self._opened() as database:
             numbers = database.execute("SELECT number FROM chats WHERE deleted IS NOT NULL").fetchall()
             for (number,) in numbers:
-                self._remove(database, number)
+                self._purged = purge_chat(database, number) or self._purged
         return len(numbers)
 
     def origins(self) -> set[str]:
@@ -240,8 +237,14 @@ class ChatStore:
             with self._database.opened() as database:
                 self._recover(database)
             self._recovered = True
+            self._database.empty_log()  # a former daemon may have been killed before it did so
         with self._database.opened() as database:
             yield database
+            if self._purged:
+                purge_index(database)
+        if self._purged:
+            self._purged = False
+            self._database.empty_log()
 
     def _recover(self, database: sqlite3.Connection) -> None:
         """Mark and index the answers whose generation a former daemon did not finish."""
@@ -269,23 +272,7 @@ class ChatStore:
         return newest_below(messages, message)
 
     def _prune(self, database: sqlite3.Connection) -> None:
-        """Remove old chats of the trash, and chats that have been empty for a day."""
-        now = self._clock()
-        old = database.execute(
-            "SELECT number FROM chats WHERE deleted < ? UNION "
-            "SELECT number FROM (SELECT number FROM chats WHERE deleted IS NOT NULL ORDER BY deleted DESC "
-            "LIMIT -1 OFFSET ?) UNION "
-            f"SELECT number FROM chats WHERE changed < ? AND NOT {SHOWN} "
-            "AND number NOT IN (SELECT chat FROM removals)",
-            (now - self._trash_days() * DAY, MAX_TRASH, now - DAY),
-        ).fetchall()
-        for (number,) in old:
-            self._remove(database, number)
-        forget_removals(database, now - self._trash_days() * DAY)
-
-    def _remove(self, database: sqlite3.Connection, number: int) -> None:
-        forget_removals_of(database, number)
-        remove_chat(database, number)
+        self._purged = purge_expired(database, self._clock(), self._trash_days()) or self._purged
 
 
 def new_id(letter: str) -> str:

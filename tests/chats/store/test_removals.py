@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lmx_daemon.chats.chats import Chats
-from lmx_daemon.chats.store.store import DAY, ChatStore, new_id
+from lmx_daemon.chats.store.purge import DAY
+from lmx_daemon.chats.store.store import ChatStore, new_id
 from lmx_daemon.contract.admin.chats import Ask, Attachment, ChatChange, ChatCreate, ChatRole, StoredMessage
 from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
 from tests.chats.scripted_models import ScriptedModels

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from lmx_daemon.chats.exchange.importing import import_chats
+from lmx_daemon.chats.store import purge
 from lmx_daemon.chats.store import store as store_module
 from lmx_daemon.chats.store.store import ChatStore, new_id
 from lmx_daemon.contract.admin.chat_import import ImportedChat, ImportedMessage
@@ -136,7 +137,7 @@ def test_deleted_chat_can_be_restored_until_it_expires(store: ChatStore, clock: 
 
 
 def test_trash_is_bounded_and_can_be_emptied(store: ChatStore, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
-    monkeypatch.setattr(store_module, "MAX_TRASH", 2)
+    monkeypatch.setattr(purge, "MAX_TRASH", 2)
     for number in range(4):
         clock.now += 1
         store.delete(exchange(store, f"question {number}", "a")[0])
