@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lmx_daemon.contract.admin.library import Revision
 from lmx_daemon.contract.text import valid_text
-from lmx_daemon.library.disk.layout import COMMIT, current_commit, repository_id
+from lmx_daemon.library.disk.layout import COMMIT, current_commit, read_ref, repository_id
 from lmx_daemon.library.disk.links import FileEntry, Identity, LinkHolder, files_below, files_in, reached
 
 PARTIAL = (".incomplete", ".lmx")
@@ -107,12 +107,9 @@ def read_repository(folder: Path, identity: str) -> CachedRepository:
             with suppress(FileNotFoundError):  # it was moved to the trash meanwhile
                 found.snapshots[name] = _read_snapshot(snapshots / name)
     for file in files_below(folder / "refs"):
-        try:
-            commit = file.path.read_text().strip() if file.regular else ""
-        except (OSError, UnicodeDecodeError):
-            continue
-        name = valid_text(file.path.relative_to(folder / "refs").as_posix())
-        found.refs.setdefault(commit, []).append(name)
+        if file.regular and (commit := read_ref(file.path)):
+            name = valid_text(file.path.relative_to(folder / "refs").as_posix())
+            found.refs.setdefault(commit, []).append(name)
     return found
 
 

@@ -91,15 +91,20 @@ def manifest_file(folder: Path, commit: str) -> Path:
     return folder / ".lmx" / f"{commit}.json"
 
 
+def read_ref(file: Path) -> str:
+    """Return the commit that a ref names; "" if the file is missing, irregular, or too large for a ref."""
+    try:
+        return (read_model_file(file, MAX_REF_BYTES) or b"").decode().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
 def current_commit(folder: Path) -> str | None:
     """Return the commit that the ref `main` names, else the newest snapshot's; `folder` is the repository's."""
+    named = read_ref(folder / "refs" / "main")
     try:
-        named = (read_model_file(folder / "refs" / "main", MAX_REF_BYTES) or b"").decode().strip()
         if COMMIT.fullmatch(named) and (folder / "snapshots" / named).is_dir():
             return named
-    except (OSError, UnicodeDecodeError):
-        pass
-    try:
         snapshots = [found for found in (folder / "snapshots").iterdir() if COMMIT.fullmatch(found.name)]
         return max(snapshots, key=lambda found: found.stat().st_mtime).name if snapshots else None
     except OSError:

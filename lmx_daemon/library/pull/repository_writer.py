@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from lmx_daemon.library.disk.layout import RepositoryPaths
+from lmx_daemon.library.disk.layout import RepositoryPaths, read_ref
 from lmx_daemon.library.disk.links import LinkHolder, file_at, linked_part, reached, refuse_link
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile, read_manifest, write_manifest
 from lmx_daemon.storage.durable import sync_file, sync_folder, write_file
@@ -187,11 +187,8 @@ class RepositoryWriter:
 
     def _write_ref(self, revision: str, commit: str) -> None:
         reference = self.paths.folder / "refs" / revision
-        try:
-            if reference.read_text() == commit:
-                return
-        except (OSError, UnicodeDecodeError):
-            pass
+        if read_ref(reference) == commit:
+            return
         reference.parent.mkdir(parents=True, exist_ok=True)
         write_file(reference, commit.encode(), stage=self.paths.own)
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lmx_daemon.contract.errors import CancelledError, ConflictError
-from lmx_daemon.library.disk.layout import RepositoryPaths, manifest_file, repository_folder, repository_id
+from lmx_daemon.library.disk.layout import RepositoryPaths, manifest_file, read_ref, repository_folder, repository_id
 from lmx_daemon.library.disk.links import file_at, refuse_link
 from lmx_daemon.library.disk.prune import Removal
 from lmx_daemon.library.disk.repository_lock import locked_now
@@ -71,6 +71,5 @@ def _restore_files(content: Path, snapshot: Path, replaced_by: str | None) -> No
     os.rename(content / SNAPSHOT, snapshot)
     sync_folder(snapshot.parent)
     main = folder / "refs" / "main"
-    with suppress(FileNotFoundError, UnicodeDecodeError):
-        if replaced_by is not None and main.read_text().strip() == replaced_by:
-            write_file(main, snapshot.name.encode(), stage=folder / ".lmx" if (folder / ".lmx").is_dir() else None)
+    if replaced_by is not None and read_ref(main) == replaced_by:
+        write_file(main, snapshot.name.encode(), stage=folder / ".lmx" if (folder / ".lmx").is_dir() else None)
