@@ -1,4 +1,4 @@
-"""An HTTP proxy that ends TLS: hosts that no resolver knows are reached through it, with certificates of its own CA."""
+"""An HTTP proxy that ends TLS: it reaches hosts that no resolver can find, with certificates of its own CA."""
 
 import contextlib
 import socket

@@ -13,7 +13,7 @@ from training.tool_use import user
 
 FOLDER = Path(__file__).parent
 DECLINED = r"I only know lmx|`lmx help`|`lmx doctor`"
-"""Answers that decline a question, or name the command that knows more."""
+"""Answers that decline a question, or name a command that gives more details."""
 
 
 @dataclass(frozen=True)

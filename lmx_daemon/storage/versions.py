@@ -102,7 +102,7 @@ class VersionedState(Generic[T]):
 def newer_state(file: Path, version: int, known: int) -> NewerStateError:
     """Return the error of a file that a newer lmx has written."""
     return NewerStateError(
-        f"{file} has version {version}, and this lmx knows versions up to {known}",
+        f"{file} has version {version}, and this lmx supports versions up to {known}",
         hint=f"upgrade lmx, or move {file.name} away to begin without it",
     )
 

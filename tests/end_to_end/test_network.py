@@ -1,4 +1,4 @@
-"""Outgoing connections of the real daemon through a real proxy, with certificates of a CA that no system knows."""
+"""Outgoing connections of the real daemon through a real proxy, with certificates of a CA that no system trusts."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from tests.library.conftest import hub_process as hub_process
 from tests.tls_proxy import TlsProxy
 
 HUB = "hub.lmx.test"
-"""A host that no resolver knows."""
+"""A host that no resolver can find."""
 
 
 @pytest.fixture

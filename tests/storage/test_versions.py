@@ -74,7 +74,7 @@ def test_newer_file_is_refused_with_its_name_and_both_versions_and_stays(file: P
     file.write_bytes(content)
     with pytest.raises(NewerStateError) as refused:
         STATE.read(file)
-    assert refused.value.message == f"{file} has version 4, and this lmx knows versions up to 3"
+    assert refused.value.message == f"{file} has version 4, and this lmx supports versions up to 3"
     assert refused.value.hint == "upgrade lmx, or move shelf.json away to begin without it"
     assert file.read_bytes() == content and names(file) == ["shelf.json"]
 
@@ -177,7 +177,7 @@ class TestDatabases:
         newer.close()
         older = OwnedDatabase(database, self.LAYOUT)
         with (
-            pytest.raises(NewerStateError, match=r"notes.db has version 2, and this lmx knows versions up to 1"),
+            pytest.raises(NewerStateError, match=r"notes.db has version 2, and this lmx supports versions up to 1"),
             older.opened(),
         ):
             raise AssertionError("it was opened")

@@ -188,7 +188,7 @@ class ChatSession(Page):
         model = self._chosen()
         text = Text("Ask anything. Nothing leaves this machine.\n\n")
         if model == GUIDE:
-            text.append(f"{GUIDE} answers: the tiny built-in model, which knows lmx and nothing else.\n")
+            text.append(f"{GUIDE} answers. It is the tiny built-in model for questions about lmx.\n")
         elif model is not None:
             text.append(f"{one_line(model)} answers.\n")
         return text.append("^o sets model and parameters, ^l shows all chats, / lists commands, f1 shows all keys.")

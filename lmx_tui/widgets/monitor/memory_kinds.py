@@ -16,7 +16,7 @@ KINDS = {
     "cache": ("prefix cache", "░", "memory-low"),
     "other": ("other", "·", "muted"),
 }
-"""Part of a model's memory -> its name, the character that tells it apart without colours, its colour."""
+"""Part of a model's memory -> its name, the character that marks it without colours, its colour."""
 
 
 def kinds_of(instances: Sequence[Instance]) -> dict[str, int]:

@@ -197,7 +197,7 @@ def test_file_of_a_newer_version_is_refused_and_unchanged(store: ChatStore, tmp_
         database.execute("PRAGMA user_version = 99")
     database.close()
     newer = ChatStore(tmp_path / "chats.db")
-    with pytest.raises(NewerStateError, match=r"chats.db has version 99, and this lmx knows versions up to 1"):
+    with pytest.raises(NewerStateError, match=r"chats.db has version 99, and this lmx supports versions up to 1"):
         newer.listed()
     assert not list(tmp_path.glob("*unreadable*"))
     database = sqlite3.connect(tmp_path / "chats.db")

@@ -14,7 +14,7 @@ from tests.library.repositories import library_of, make_cached
 
 class TestUpdating:
     def act(self, tmp_path: Path, cache: Path) -> tuple[Library, Callable[[], bool]]:
-        """Return a library that knows the old revision, and the second half of an update to the new one."""
+        """Return a library with the old revision, and the second half of an update to the new one."""
         library = library_of(tmp_path)
         (cache / "models--maker--one" / "refs" / "main").write_text(OLD)
         library.registry.catalog.refresh()
