@@ -19,6 +19,7 @@ from textual.scroll_view import ScrollView
 from textual.widgets import DataTable, Input, TextArea
 
 from lmx_daemon.client.client import Client
+from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
@@ -34,6 +35,7 @@ from lmx_tui.screens.chat.screen import ChatScreen
 from lmx_tui.screens.dialogs.help import HelpDialog, keys_shown
 from lmx_tui.screens.dialogs.questions import TOP, GoDialog
 from lmx_tui.screens.logs.logs import LogsScreen
+from lmx_tui.screens.models.load_sheet import LoadSheet
 from lmx_tui.screens.models.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
 from lmx_tui.screens.page import Page
@@ -167,6 +169,14 @@ class LmxApp(ThemedApp):
     async def _chat_with(self, message: messages.ChatRequested) -> None:
         await self.switch_mode("chat")
         self._chat.choose(message.model)
+
+    @on(messages.LoadSheetRequested)
+    def _open_load_sheet(self, message: messages.LoadSheetRequested) -> None:
+        def load(request: LoadRequest | None) -> None:
+            if request is not None:
+                self.post_message(messages.LoadRequested(request))
+
+        self.push_screen(LoadSheet(message.model), load)
 
     @on(messages.PullRequested)
     def _await_pull(self, message: messages.PullRequested) -> None:

@@ -12,6 +12,7 @@ from textual.message import Message
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.errors import ErrorBody
+from lmx_daemon.contract.models import Model
 
 ConnectionState = Literal["connecting", "online", "offline"]
 
@@ -74,6 +75,13 @@ class ConnectionChanged(Message):
 @dataclass
 class StartRequested(Message):
     """A request to start a daemon, or to connect now."""
+
+
+@dataclass
+class LoadSheetRequested(Message):
+    """A request to open the sheet of a load, which shows its plan first."""
+
+    model: Model
 
 
 @dataclass

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from textual.app import App, SystemCommand
 from textual.message import Message
 
-from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.units import size
 from lmx_tui.formatting import one_line
@@ -13,7 +12,7 @@ from lmx_tui.keymap import verbs_of
 from lmx_tui.keys import SCREENS
 from lmx_tui.messages import (
     ChatRequested,
-    LoadRequested,
+    LoadSheetRequested,
     LookForNewerRequested,
     PullChangeRequested,
     StartRequested,
@@ -64,7 +63,7 @@ def commands(app: App[None], view: View, run: RunVerb, possible: Callable[[str, 
         if model.problem is None:
             yield SystemCommand(f"Chat with {name}", "lmx chat", lambda id=model.id: post(ChatRequested(id)))
         if model.problem is None and model.id not in instances:
-            load = LoadRequested(LoadRequest(model=model.id))
+            load = LoadSheetRequested(model)
             yield SystemCommand(f"Load {name}", "lmx load", lambda message=load: post(message))
         if model.newer:
             words = f"lmx update, {size(model.size or None)} at most"

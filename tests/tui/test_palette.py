@@ -10,18 +10,22 @@ from lmx_daemon.contract.admin.pulls import Download
 from lmx_tui.app import LmxApp
 from lmx_tui.messages import PullChangeRequested
 from lmx_tui.palette import pull_commands
+from lmx_tui.screens.models.load_sheet import LoadSheet
 from tests.fake_client import FakeClient
 from tests.tui.conftest import running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]
 
 
-async def test_palette_loads_a_model(make_app: Make, client: FakeClient) -> None:
+async def test_palette_opens_the_load_sheet_as_the_key_does(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("ctrl+p")
         await settled(pilot)
         pilot.app.screen.query_one(Input).value = "load lmx/guide"
         await until(pilot, lambda: "Load lmx/guide" in screen_text(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, LoadSheet))
+        assert not client.calls, "nothing is loaded before the plan was shown"
         await pilot.press("enter")
         await until(pilot, lambda: client.calls)
         assert client.calls == [("load", "lmx/guide")]

@@ -6,7 +6,6 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import DataTable, Input
 
 from lmx_daemon.contract.admin.library import CardRequest
-from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Model
 from lmx_tui import keys
@@ -16,7 +15,7 @@ from lmx_tui.messages import (
     ChatRequested,
     ChoiceMade,
     CopyRequested,
-    LoadRequested,
+    LoadSheetRequested,
     Notified,
     PullRequested,
     UnloadRequested,
@@ -27,7 +26,6 @@ from lmx_tui.screens.dialogs.text_dialog import PADDING
 from lmx_tui.screens.models import model_verbs as verbs
 from lmx_tui.screens.models.first_run import FirstRun
 from lmx_tui.screens.models.hub import HubDialog
-from lmx_tui.screens.models.load_sheet import LoadSheet
 from lmx_tui.screens.models.model_plans import ModelPlans
 from lmx_tui.screens.page import Page
 from lmx_tui.widgets.frame.filter_input import FilterInput
@@ -199,12 +197,7 @@ class ModelsScreen(Page):
             words = f"{short_name(model.id)} is {load_words(instance)}"
             self.post_message(Notified(words, "c opens a chat with it, x unloads it"))
             return
-
-        def load(request: LoadRequest | None) -> None:
-            if request is not None:
-                self.post_message(LoadRequested(request))
-
-        self.app.push_screen(LoadSheet(model), load)
+        self.post_message(LoadSheetRequested(model))
 
     def action_chat(self) -> None:
         model = self._usable()
