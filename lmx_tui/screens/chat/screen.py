@@ -16,8 +16,8 @@ from lmx_tui import keys
 from lmx_tui.choices import Choices
 from lmx_tui.formatting import one_line, shorten
 from lmx_tui.messages import QueryRequested
-from lmx_tui.screens.chat.comparing import ChatComparing
 from lmx_tui.screens.chat.session import AUTO
+from lmx_tui.screens.chat.slash_commands import ChatCommands
 from lmx_tui.screens.dialogs.questions import Pick
 from lmx_tui.widgets.chat.commands import suggestions
 from lmx_tui.widgets.chat.meta import MetaLine, NoteLine
@@ -32,7 +32,7 @@ WINDOW = 60
 PLACEHOLDER = "Message  (enter send · shift+enter or ^j newline · @ file · / command)"
 
 
-class ChatScreen(ChatComparing):
+class ChatScreen(ChatCommands):
     """The Chat screen."""
 
     BINDINGS = keys.CHAT

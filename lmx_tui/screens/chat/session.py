@@ -164,7 +164,7 @@ class ChatSession(Page):
         identity = self._chat.id
         if identity:
             change = ChatChange(**changes)
-            self._call(f"change {'-'.join(changes)}", lambda client: client.change_chat(identity, change), _nothing)
+            self._call(f"change {'-'.join(changes)}", lambda client: client.change_chat(identity, change), ignored)
 
     # ---- the model ----
 
@@ -233,5 +233,5 @@ class ChatSession(Page):
         return None
 
 
-def _nothing(answer: object) -> None:
+def ignored(answer: object) -> None:
     """Ignore an answer, whose effect arrives by the stream."""

@@ -1,7 +1,4 @@
-"""ChatVerbs: actions on the messages of the open chat, and the commands that begin with a slash."""
-
-from collections.abc import Awaitable, Callable
-from functools import partial
+"""ChatVerbs: actions on the messages of the open chat."""
 
 from lmx_daemon.contract.admin.chat_tree import below, newest_below
 from lmx_daemon.contract.admin.chats import ChatChange, ChatRow, RemovedMessages, StoredMessage
@@ -9,11 +6,11 @@ from lmx_daemon.contract.units import counted
 from lmx_tui.formatting import one_line, shorten
 from lmx_tui.messages import CopyRequested, Notified
 from lmx_tui.screens.chat.files import ChatFiles
+from lmx_tui.screens.chat.session import ignored
 from lmx_tui.screens.chat.sheet import ParameterSheet
 from lmx_tui.screens.dialogs.questions import Confirm, Pick
 from lmx_tui.widgets.chat.answer_view import ThinkingView
 from lmx_tui.widgets.chat.blocks import code_blocks
-from lmx_tui.widgets.chat.commands import COMMANDS, command_of
 from lmx_tui.widgets.chat.transcript import Transcript
 
 
@@ -52,7 +49,6 @@ class ChatVerbs(ChatFiles):
     def action_branch(self, step: int) -> None:
         """Select the branch before or after: at the message under the cursor, else at the last message with several."""
         message = self._under_cursor()
-        path = [each.id for each in self._chat.path]
         places = self._chat.places()
         while message is not None and places.get(message.id, (1, 1))[1] < 2:
             message = self._chat.message(message.parent or "")
@@ -61,10 +57,7 @@ class ChatVerbs(ChatFiles):
             self.post_message(Notified("there is no other branch", "r answers again, e edits: both make one"))
             return
         identity, change = self._chat.id, ChatChange(leaf=newest_below(self._chat.messages, other.id))
-        self._call("branch", lambda client: client.change_chat(identity, change), partial(self._branched, path))
-
-    def _branched(self, before: list[str], row: object) -> None:
-        """Do not move the view, since the new branch arrives by the stream."""
+        self._call("branch", lambda client: client.change_chat(identity, change), ignored)
 
     def action_edit(self) -> None:
         if self._chat.busy:
@@ -192,81 +185,3 @@ class ChatVerbs(ChatFiles):
                 self._settings_changed(**result)  # type: ignore[arg-type]
 
         self.app.push_screen(ParameterSheet(self._chosen(), self._chat.settings), closed)
-
-    # ---- commands ----
-
-    async def run_command(self, text: str) -> bool:
-        """Run a command that begins with a slash. Return whether the text was one; `//` sends a slash."""
-        found = command_of(text)
-        if found is None:
-            return False
-        name, rest = found
-        if name not in COMMANDS:
-            self.post_message(Notified(f"there is no command /{name}", f"there are: {' '.join(COMMANDS)}", "warning"))
-            return True
-        self._clear_prompt()
-        await self._commands()[name](rest)
-        return True
-
-    def _commands(self) -> dict[str, Callable[[str], Awaitable[None]]]:
-        """Return the function of each command, which gets the text after the command."""
-
-        def simple(action: str) -> Callable[[str], Awaitable[None]]:
-            async def run(_: str) -> None:
-                await self.run_action(action)
-
-            return run
-
-        async def model(name: str) -> None:
-            found = [known.id for known in (self.snapshot.models if self.snapshot else ()) if name in known.id]
-            if name and len(found) == 1:
-                self.choose(found[0])
-            else:
-                self.action_pick_model()
-
-        async def compare(name: str) -> None:
-            found = [known.id for known in (self.snapshot.models if self.snapshot else ()) if name in known.id]
-            if name == "-" or (name and len(found) == 1):
-                self.compare_with("" if name == "-" else found[0])
-            else:
-                self.compare_with("")
-                self.action_compare()
-
-        async def system(words: str) -> None:
-            if words:
-                self._settings_changed(system=None if words == "-" else words)
-            else:
-                self.action_parameters()
-
-        async def title(words: str) -> None:
-            if words and self._chat.id:
-                self._change(title=words)
-            else:
-                self.action_rename()
-
-        async def file(path: str) -> None:
-            self.attach_path(path) if path else self.action_pick_file()
-
-        async def export(path: str) -> None:
-            self.export(path)
-
-        named: dict[str, Callable[[str], Awaitable[None]]] = {
-            "model": model,
-            "compare": compare,
-            "system": system,
-            "title": title,
-            "file": file,
-            "image": file,
-            "export": export,
-            "save": export,
-        }
-        return named | {name: simple(action) for name, (_, action) in COMMANDS.items() if action}
-
-    def choose(self, model: str | None) -> None:
-        raise NotImplementedError
-
-    def action_compare(self) -> None:
-        raise NotImplementedError
-
-    def compare_with(self, model: str) -> None:
-        raise NotImplementedError
