@@ -15,7 +15,7 @@ OFFER_COLUMNS = (
     Column("size", "size", 8, right=True, keep=8),
     Column("memory", "memory", 8, right=True, keep=5),
     Column("fit", "fits", 10, keep=7),
-    Column("abilities", "can", 14, keep=4),
+    Column("abilities", "abilities", 14, keep=4),
 )
 SIBLING_COLUMNS = (OFFER_COLUMNS[0], Column("quant", "quant", 8, keep=6), *OFFER_COLUMNS[1:])
 QUANTIZATION = re.compile(
