@@ -55,7 +55,7 @@ from lmx_daemon.settings.schema import ModelSettings
 from tests.fake_chats import FakeChats
 from tests.library_states import CARD, CHOICES, OFFERS, VERDICT
 from tests.log_states import LOG, RECORDS
-from tests.screen_states import NOW, QWEN, finished
+from tests.screen_states import GB, NOW, QWEN, finished
 from tests.setting_states import API_KEYS, CONFIG, PRESETS
 
 
@@ -299,7 +299,7 @@ class FakeClient(Client):
     async def recommend(self, request: RecommendRequest) -> Offers:
         self.recommends.append(request)
         if not request.ask_hub:
-            return Offers(offers=self.choices)
+            return Offers(offers=self.choices, cap=12 * GB)
         return Offers(offers=self.offers[:2])
 
     async def card(self, request: CardRequest) -> ModelCard:

@@ -25,18 +25,18 @@ class FirstRun:
         """Show the welcome if `only_guide`, else hide it."""
         if only_guide and not self._asked:
             self._asked = True
-            request = RecommendRequest(ask_hub=False)
+            request = RecommendRequest(every=True, ask_hub=False)
             ask = QueryRequested("welcome", lambda client: client.recommend(request), self._came, lambda error: None)
             self._screen.post_message(ask)  # after a failure, the list of models stays as it is
         shown = only_guide and self._pane.offers is not None
         if shown:
-            self._pane.show(snapshot.downloads, snapshot.memory.cap)
+            self._pane.show(snapshot.downloads)
         if shown != self._screen.has_class(SHOWN):
             self._screen.set_class(shown, SHOWN)
             self._screen.refresh_bindings()
 
     def _came(self, offers: Offers) -> None:
-        self._pane.offers = offers.offers
+        self._pane.offers = offers
         if self._screen.snapshot is not None:
             self._screen.show(self._screen.snapshot)
 

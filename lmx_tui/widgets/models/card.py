@@ -91,10 +91,15 @@ class CardView(ScrollView, can_focus=True):
     # ---- drawing ----
 
     def _draw(self) -> None:
-        self._width = self.scrollable_content_region.width
-        if self._width:
+        self._width = self._text_width
+        if self._width > 0:
             work = partial(self._drawing, self._width)
             self.run_worker(work, group="card", exclusive=True, exit_on_error=False)  # type: ignore[arg-type]
+
+    @property
+    def _text_width(self) -> int:
+        """Cells of a line beside the scroll bar, which can appear once the text is drawn."""
+        return self.outer_size.width - self.styles.scrollbar_size_vertical
 
     async def _drawing(self, width: int) -> None:
         source, below = self._source, plain_strips("\n\n".join(self._notes), width) if self._notes else []
@@ -110,7 +115,7 @@ class CardView(ScrollView, can_focus=True):
         return [strip.text.rstrip() for strip in self._strips]
 
     def on_resize(self, event: events.Resize) -> None:
-        if self.scrollable_content_region.width != self._width:
+        if self._text_width != self._width:
             self._draw()
 
     def render_line(self, y: int) -> Strip:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from lmx_daemon.contract.admin.library import RecommendRequest
@@ -31,11 +32,11 @@ async def test_first_run_shows_choices_with_approximate_sizes(
 ) -> None:
     app = make_app()
     async with running(app, size) as pilot:
-        await until(pilot, lambda: "Welcome to lmx" in screen_text(app))
-        assert "1 Qwen3-8B-4bit 8.2B · ~4.6 GB · everyday work" in words(app)
-        assert "~ sizes are approximate: lmx has not asked the Hub" in words(app)
-        assert "gpt-oss" not in words(app), "only what fits now"
-        assert client.recommends == [RecommendRequest(ask_hub=False)] and not client.calls
+        line = "1 Qwen3-8B-4bit 8.2B · ~4.6 GB everyday work: thinks when asked to, calls tools"
+        await until(pilot, lambda: line in words(app))
+        await until(pilot, lambda: "~ sizes are approximate: lmx has not asked the Hub" in words(app))
+        assert "gpt-oss" not in words(app), "only what leaves room"
+        assert client.recommends == [RecommendRequest(every=True, ask_hub=False)] and not client.calls
         assert "1 Pull and chat" in screen_text(app).splitlines()[-1]
 
 
@@ -77,7 +78,14 @@ async def test_machine_without_room_for_any_choice_is_named(make_app: Make, clie
         await until(pilot, lambda: "None of lmx's choices fits in 12.0 GB" in words(app))
 
 
-async def test_other_screens_ask_for_no_choices(make_app: Make, client: FakeClient) -> None:
+async def test_choices_do_not_depend_on_the_memory_that_is_free_now(make_app: Make, client: FakeClient) -> None:
+    client.choices = tuple(msgspec.structs.replace(choice, fit="no") for choice in CHOICES)
+    app = make_app()
+    async with running(app) as pilot:
+        await until(pilot, lambda: "1 Qwen3-8B-4bit" in words(app) and "gpt-oss" not in words(app))
+
+
+async def test_disk_with_models_asks_for_no_choices(make_app: Make, client: FakeClient) -> None:
     client.show(busy_snapshot())
     async with running(make_app()) as pilot:
         await settled(pilot, 5)

@@ -66,6 +66,17 @@ async def test_card_is_scrolled_by_keys(make_app: Make, client: FakeClient) -> N
         await until(pilot, lambda: "line 199" in screen_text(app))
 
 
+async def test_lines_are_whole_beside_the_scroll_bar(make_app: Make, client: FakeClient) -> None:
+    client.model_card = ModelCard(id="", text="wörd " * 2000)
+    app = make_app()
+    async with running(app) as pilot:
+        await pilot.press("m")
+        await until(pilot, lambda: app.screen.query(CardView) and len(app.screen.query_one(CardView).lines) > 50)
+        view = app.screen.query_one(CardView)
+        assert view.show_vertical_scrollbar
+        assert max(map(len, view.lines)) <= view.scrollable_content_region.width
+
+
 async def test_card_is_a_dialog_in_a_narrow_terminal(make_app: Make, client: FakeClient) -> None:
     app = make_app()
     async with running(app, (80, 24)) as pilot:
