@@ -3,6 +3,7 @@
 All calls block and belong in a thread. What a file contains is the matter of its user.
 """
 
+import errno
 import logging
 import os
 import sqlite3
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 from lmx_daemon.contract.errors import DiskError
 from lmx_daemon.storage.durable import open_regular
+from lmx_daemon.storage.failed_write import remedy
 from lmx_daemon.storage.state import rename_unreadable
 from lmx_daemon.storage.versions import newer_state
 
@@ -43,7 +45,12 @@ DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 def _is_damage(error: sqlite3.Error) -> bool:
     """Return whether the file is damaged. A fault of a statement or of a value must not displace a good file."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE
+    return _code_of(error) in DAMAGE
+
+
+def _code_of(error: sqlite3.Error) -> int:
+    """Return the primary code of SQLite; 0 for an error of the module itself."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 class OwnedDatabase:
@@ -73,7 +80,9 @@ class OwnedDatabase:
             except sqlite3.Error as error:
                 if _is_damage(error):
                     self._reset(error)
-                raise DiskError(f"{content} cannot be read or written: {error}", hint="try again") from error
+                full = _code_of(error) == sqlite3.SQLITE_FULL
+                hint = remedy(self.file, OSError(errno.ENOSPC, str(error))) if full else "try again"
+                raise DiskError(f"{content} cannot be read or written: {error}", hint=hint) from error
             except OSError as error:
                 raise DiskError(
                     f"{content} cannot be opened: {self.file} {error.strerror or error}", hint="move it away"

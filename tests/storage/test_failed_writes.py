@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lmx_daemon.chats.store.store import ChatStore
+from lmx_daemon.contract.admin.chats import ChatCreate, ChatSettings
 from lmx_daemon.contract.admin.keys import KeyRequest
 from lmx_daemon.contract.admin.library import TrustRequest
 from lmx_daemon.contract.errors import ConfigError, DiskError, LmxError
@@ -216,3 +218,15 @@ def test_new_content_stays_where_a_file_system_has_no_hard_links(
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         durable.write_file(file, b"new")
     assert file.read_bytes() == b"new" and os.listdir(tmp_path) == ["state.json"]
+
+
+def test_chat_that_a_full_disk_refuses_has_a_hint_and_earlier_ones_stay(tmp_path: Path) -> None:
+    store = ChatStore(tmp_path / "chats.db")
+    kept = store.create(ChatCreate(title="whales"))
+    with store._database.opened() as database:
+        database.execute(f"PRAGMA max_page_count = {database.execute('PRAGMA page_count').fetchone()[0]}")
+    with pytest.raises(DiskError) as refused:
+        store.create(ChatCreate(title="krill", settings=ChatSettings(system="x" * 100_000)))
+    assert refused.value.hint == f"free some space on the disk of {tmp_path}, and try again; nothing was changed"
+    assert [row.id for row in store.listed()] == [kept.id]
+    store.close()
