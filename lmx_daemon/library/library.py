@@ -106,7 +106,7 @@ class Library:
     def tidy(self) -> None:
         """Save times of use, expire the trash, shrink the response cache. A failure of one does not stop the others."""
         for act in (self.registry.last_used.save, self.trash.expire, self.responses.tidy):
-            with suppress(OSError):
+            with suppress(OSError, DiskError):
                 act()
 
     # ---- the Hub ----

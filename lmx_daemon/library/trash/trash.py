@@ -206,15 +206,15 @@ class Trash:
     def _begin(self, place: Path, note: TrashNote) -> tuple[str, TrashNote]:
         """Make an entry with its note; return its key, and the note with the time of the trash's clock.
 
-        Raises OSError, DiskError.
+        Raises OSError, DiskError, also NewerStateError for a clock of a newer lmx.
         """
         refuse_link(self._roots[place], place)
         key = uuid.uuid4().hex[:12]
         (place / key).mkdir(parents=True)
-        note = msgspec.structs.replace(note, seen_at=self._seen(place))
         try:
+            note = msgspec.structs.replace(note, seen_at=self._seen(place))
             write_file(place / key / NOTE, STATE.encode(note))
-        except OSError:
+        except (OSError, NewerStateError):
             shutil.rmtree(place / key, ignore_errors=True)
             raise
         return key, note

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
+from lmx_daemon.contract.errors import NewerStateError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.storage.durable import write_file
-from lmx_daemon.storage.state import json_of, read_state
+from lmx_daemon.storage.versions import VersionedState
 
 UNSEEN_SECONDS = 6 * 3600.0
 """Upper bound on the time that counts between the end of one daemon and the start of the next."""
@@ -31,7 +30,7 @@ class ClockState(Frozen, frozen=True):
     """Wall-clock time of the last step."""
 
 
-DECODE = json_of(ClockState)
+STATE = VersionedState(ClockState)
 
 
 def step(state: ClockState, now: float, allowed: float) -> ClockState:
@@ -50,19 +49,23 @@ class TrashClock:
         """Uptime when this process last wrote the file."""
 
     def seconds(self, oldest: float = 0.0) -> float:
-        """Return the observed time. If the clock's file was lost, it continues from `oldest`."""
+        """Return the observed time. If the clock's file was lost, it continues from `oldest`.
+
+        Raises NewerStateError for a file of a newer lmx.
+        """
         up, now = self._up(), self._now()
-        known = read_state(self._file, DECODE) or ClockState(seconds=oldest, at=now)
+        known = STATE.read(self._file) or ClockState(seconds=oldest, at=now)
         state = step(known, now, UNSEEN_SECONDS if self._written_at is None else up - self._written_at)
         if self._written_at is None or up - self._written_at >= WRITE_SECONDS:
             with suppress(OSError):
-                write_file(self._file, msgspec.json.encode(state))
+                write_file(self._file, STATE.encode(state))
                 self._written_at = up
         return state.seconds
 
     def forget(self) -> None:
-        """Delete the clock of an empty trash; the next entry starts a new one."""
-        with suppress(OSError):
+        """Delete the clock of an empty trash; the next entry starts a new one. A file of a newer lmx stays."""
+        with suppress(OSError, NewerStateError):
+            STATE.read(self._file)
             self._file.unlink(missing_ok=True)
         self._written_at = None
 

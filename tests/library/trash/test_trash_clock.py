@@ -1,9 +1,12 @@
 """The trash's clock: no jump of the wall clock empties the trash, and time without a daemon counts up to a limit."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from lmx_daemon.contract.errors import NewerStateError
 from lmx_daemon.library.trash import trash as trash_module
 from lmx_daemon.library.trash.trash import Trash
 from lmx_daemon.library.trash.trash_clock import UNSEEN_SECONDS, ClockState, TrashClock, step
@@ -124,6 +127,39 @@ def test_lost_clock_continues_from_the_newest_entry(tmp_path: Path, clocks: Cloc
     assert len(again.rows()) == 1
     run(again, clocks, 2 * 3600)
     assert again.rows() == []
+
+
+def clock_of(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / ".locks" / "lmx-trash" / "clock.json"
+
+
+def test_clock_of_a_former_lmx_is_continued_and_gets_a_version(tmp_path: Path, clocks: Clocks) -> None:
+    trash = removed(tmp_path, clocks)
+    run(trash, clocks, 3600)
+    content = json.loads(clock_of(tmp_path).read_text())
+    assert content.pop("version") == 1
+    clock_of(tmp_path).write_text(json.dumps(content))
+    again = trash_of(tmp_path, clocks)
+    run(again, clocks, 1800)
+    written = json.loads(clock_of(tmp_path).read_text())
+    assert written["version"] == 1 and written["seconds"] > content["seconds"]
+
+
+def test_clock_of_a_newer_lmx_is_refused_and_stays_and_nothing_expires(tmp_path: Path, clocks: Clocks) -> None:
+    trash, file = removed(tmp_path, clocks), clock_of(tmp_path)
+    file.write_text('{"version": 2, "ticks": 5}')
+    make_cached(tmp_path / "cache", "maker/two")
+    library = library_of(tmp_path)
+    for refused in (trash.rows, trash.expire, lambda: library.remove("maker/two")):
+        with pytest.raises(NewerStateError, match="version 2") as error:
+            refused()
+        assert error.value.hint == "upgrade lmx, or move clock.json away to begin without it"
+    library.tidy()
+    assert len(list(file.parent.iterdir())) == 2, "the clock and the entry, and no part of another one"
+    assert library.registry.catalog.locate("maker/two").problem is None
+    shutil.rmtree(next(folder for folder in file.parent.iterdir() if folder.is_dir()))
+    trash.expire()  # an empty trash deletes its clock
+    assert file.read_text() == '{"version": 2, "ticks": 5}'
 
 
 def test_full_disk_does_not_stop_the_clock(tmp_path: Path, clocks: Clocks) -> None:
