@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.units import UNKNOWN, tokens
 
 _REPLACEMENTS: dict[int, str | None] = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
@@ -33,6 +34,11 @@ def fewer_words(text: str, width: int) -> str:
     """Return the longest form that fits `width`: the whole text, the part before a colon, or the first word."""
     forms = (text, text.partition(":")[0], text.partition(" ")[0])
     return next((form for form in forms if len(form) <= width), forms[-1])
+
+
+def with_hint(error: ErrorBody) -> str:
+    """Return the message of an error and its hint, if it has one, as two sentences."""
+    return f"{error.message}. {error.hint}" if error.hint else error.message
 
 
 def count(value: int | None) -> str:

@@ -1,11 +1,18 @@
 """Text forms of numbers and foreign text."""
 
+from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui import formatting
 
 
 def test_unknown_figures_are_dashes() -> None:
     assert [formatting.rate(0.0), formatting.percent(None)] == ["-"] * 2
     assert [formatting.count(None), formatting.parameters(None)] == ["-"] * 2
+
+
+def test_an_error_ends_with_its_message_if_it_has_no_hint() -> None:
+    error = ErrorBody(code="x", message="the Hub does not answer")
+    assert formatting.with_hint(error) == "the Hub does not answer"
+    assert formatting.with_hint(ErrorBody(code="x", message="no disk", hint="mount it")) == "no disk. mount it"
 
 
 def test_names_have_no_zero_width_characters() -> None:

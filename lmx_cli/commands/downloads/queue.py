@@ -25,7 +25,7 @@ CLEARED = ("done", "failed", "cancelled")
 """States of the pulls that `clear` removes from the list."""
 
 
-def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
+def add(app: typer.Typer, output: Output) -> None:
     group = typer.Typer(help="Show and change the queue of pulls.")
     app.add_typer(group, name="downloads")
 
@@ -41,6 +41,11 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
 
     for verb, help in VERBS.items():
         _add_verb(group, output, verb, help)
+    _add_queue(group, output)
+
+
+def _add_queue(group: typer.Typer, output: Output) -> None:
+    """Add the commands that change the queue or its limit."""
 
     @group.command()
     def move(

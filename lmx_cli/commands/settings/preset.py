@@ -22,7 +22,7 @@ FOLDERS = ("~/.lmstudio/config-presets", "~/.cache/lm-studio/config-presets")
 MAX_BYTES = 1024 * 1024
 
 
-def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
+def add(app: typer.Typer, output: Output) -> None:
     group = typer.Typer(help="List, show, change, remove or import presets.", no_args_is_help=True)
     app.add_typer(group, name="preset")
 
@@ -55,6 +55,10 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         """Delete a preset. This cannot be undone."""
         return asyncio.run(_remove(output, name, yes, json))
 
+    _add_import(group, output)
+
+
+def _add_import(group: typer.Typer, output: Output) -> None:
     @group.command(name="import")
     def bring(
         paths: Annotated[

@@ -12,7 +12,7 @@ from textual.widgets import DataTable, Input, Static
 
 from lmx_daemon.contract.admin.library import CardRequest, Offer, Offers, RecommendRequest, SearchRequest
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_tui.formatting import clean
+from lmx_tui.formatting import clean, with_hint
 from lmx_tui.messages import PullRequested, QueryRequested
 from lmx_tui.screens.dialogs.questions import Dialog
 from lmx_tui.screens.models.model_verbs import CardDialog
@@ -99,7 +99,7 @@ class HubDialog(Dialog[PullRequested | None]):
 
     def _failed(self, error: ErrorBody) -> None:
         if self.query(Table):
-            self._note(f"{error.message}. {error.hint or ''}")
+            self._note(with_hint(error))
 
     @on(DataTable.RowHighlighted)
     def _selected(self) -> None:

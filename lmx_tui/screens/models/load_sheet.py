@@ -14,7 +14,7 @@ from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.models import Model, Verdict
-from lmx_tui.formatting import clean, one_line, short_name
+from lmx_tui.formatting import clean, one_line, short_name, with_hint
 from lmx_tui.messages import CopyRequested, QueryRequested, UnloadRequested, View
 from lmx_tui.screens.dialogs.questions import Dialog
 from lmx_tui.screens.models.model_verbs import ask_unload
@@ -114,7 +114,7 @@ class LoadSheet(Dialog[LoadRequest | None]):
 
         def failed(error: ErrorBody) -> None:
             if self.is_mounted and request == self._asked:
-                self._fault = ". ".join(filter(None, (error.message, error.hint)))
+                self._fault = with_hint(error)
                 self._draw()
 
         self._verdict = None

@@ -9,7 +9,7 @@ from textual.widgets import DataTable, Static
 
 from lmx_daemon.contract.admin.library import CardRequest, Offer, Offers, SearchRequest
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_tui.formatting import clean, short_name
+from lmx_tui.formatting import clean, short_name, with_hint
 from lmx_tui.messages import CopyRequested, PullRequested, QueryRequested
 from lmx_tui.screens.dialogs.questions import Dialog
 from lmx_tui.screens.models.model_verbs import CardDialog
@@ -62,7 +62,7 @@ class PullSheet(Dialog[PullRequested | None]):
 
     def _failed(self, error: ErrorBody) -> None:
         if self.query(Table):
-            self._note(f"{error.message}. {error.hint or ''}")
+            self._note(with_hint(error))
 
     @on(DataTable.RowHighlighted)
     def _note_selected(self) -> None:
