@@ -148,7 +148,7 @@ class Catalog:
         return self.known()
 
     async def rescan(self, urgent: bool = False) -> None:
-        """Wait for a scan that begins after this call, at once if it is `urgent`, else a second after the last one.
+        """Wait for a scan that begins after this call, at once if it is `urgent`, else soon after the last one.
 
         Returns after PATIENCE_SECONDS at the latest.
         """

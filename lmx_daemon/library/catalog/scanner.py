@@ -12,7 +12,9 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 EVERY_SECONDS = 1.0
-"""Shortest time between the starts of two scans, unless one is urgent."""
+"""Upper bound on the time between the starts of two scans that are requested without a pause."""
+SCAN_SHARE = 0.05
+"""Share of the time that scans take at most, unless they are urgent or EVERY_SECONDS apart."""
 HUNG_SECONDS = 20.0
 """Time without progress after which a scan is abandoned."""
 
@@ -54,13 +56,15 @@ class Scanner:
         """The end of the running scan."""
         self._urgent = False
         self._begun_at = -EVERY_SECONDS
+        self._pause = EVERY_SECONDS
+        """Shortest time between the start of the last scan and that of the next one."""
         self._hung: set[Hashable] = set()
 
     def request(self, urgent: bool) -> "Future[None]":
         """Return the end of a scan that begins after this call, as a future. Never blocks.
 
-        Callers wait with a limit and do not cancel the future. Unless it is `urgent`, the scan begins at least
-        EVERY_SECONDS after the last one.
+        Callers wait with a limit and do not cancel the future. Unless it is `urgent`, the scan begins
+        EVERY_SECONDS after the last one, or earlier if the last one was short: see SCAN_SHARE.
         """
         with self._changed:
             self._abandon_hung()
@@ -103,15 +107,16 @@ class Scanner:
                     self._hung.discard(scan.hung_at)
                     return
                 self._running = None
+                self._pause = min(EVERY_SECONDS, (time.monotonic() - self._begun_at) / SCAN_SHARE)
 
     def _begin(self) -> "tuple[Scan, Future[None]] | None":
         """Wait until the next scan may begin, and return it, or None if none is requested: the thread then ends."""
         with self._changed:
             while self._wanted is not None:
-                delay = 0.0 if self._urgent else self._begun_at + EVERY_SECONDS - time.monotonic()
+                delay = 0.0 if self._urgent else self._begun_at + self._pause - time.monotonic()
                 if delay <= 0:
                     served, self._wanted, self._urgent = self._wanted, None, False
-                    self._begun_at = time.monotonic()
+                    self._begun_at, self._pause = time.monotonic(), EVERY_SECONDS
                     self._running, self._served = Scan(frozenset(self._hung)), served
                     return self._running, served
                 self._changed.wait(delay)
