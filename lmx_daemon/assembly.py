@@ -10,7 +10,7 @@ from lmx_daemon.chats.answers import RoutedModels
 from lmx_daemon.chats.chats import Chats
 from lmx_daemon.chats.store.store import ChatStore
 from lmx_daemon.chats.title_maker import TitleMaker
-from lmx_daemon.contract.admin.library import Fit
+from lmx_daemon.contract.admin.library.files import Fit
 from lmx_daemon.contract.models import InstanceState
 from lmx_daemon.contract.worker.messages import Log
 from lmx_daemon.http.guard.access import needs_key

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download
+from lmx_daemon.contract.admin.library.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Incident
 from lmx_tui.formatting import short_name

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from textual.app import App, SystemCommand
 from textual.message import Message
 
-from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download
+from lmx_daemon.contract.admin.library.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.units import size
 from lmx_tui.formatting import one_line
 from lmx_tui.keymap import verbs_of

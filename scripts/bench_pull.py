@@ -38,7 +38,7 @@ import asyncio, os, resource, sys, time
 from pathlib import Path
 import huggingface_hub.hf_api
 from lmx_daemon.settings.schema import LibrarySettings
-from lmx_daemon.contract.admin.pulls import PullRequest
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.library.pull.pull_queue import PullQueue
 async def main():
     pulls = PullQueue(lambda: LibrarySettings(reserve_bytes=0), os.environ, Path(sys.argv[2]))

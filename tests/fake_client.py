@@ -26,7 +26,9 @@ from lmx_daemon.contract.admin.config import ConfigReload, ConfigRow, ConfigView
 from lmx_daemon.contract.admin.defaults import RequestDefaults
 from lmx_daemon.contract.admin.history import RequestRecord
 from lmx_daemon.contract.admin.keys import ApiKey, CreatedKey, KeyRequest
-from lmx_daemon.contract.admin.library import (
+from lmx_daemon.contract.admin.library.disk import RemoveRequest, TrashRow, UndoRequest
+from lmx_daemon.contract.admin.library.files import VerifyRequest, VerifyUpdate
+from lmx_daemon.contract.admin.library.hub import (
     CardRequest,
     ModelCard,
     Offer,
@@ -34,16 +36,11 @@ from lmx_daemon.contract.admin.library import (
     Outdated,
     OutdatedRow,
     RecommendRequest,
-    RemoveRequest,
     SearchRequest,
-    TrashRow,
-    UndoRequest,
     UpdateRequest,
-    VerifyRequest,
-    VerifyUpdate,
 )
+from lmx_daemon.contract.admin.library.pulls import Download, PullRequest
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
-from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.admin.snapshot import LogLine, Snapshot
 from lmx_daemon.contract.errors import DaemonUnreachableError, LmxError, NotFoundError
 from lmx_daemon.contract.generation.events import Event

@@ -1,6 +1,6 @@
 """Plans of loads and models of the Hub that tests of the TUI show."""
 
-from lmx_daemon.contract.admin.library import Offer
+from lmx_daemon.contract.admin.library.hub import Offer
 from lmx_daemon.contract.models import Figure, MemoryPlan, Verdict
 from tests.screen_states import GB, QWEN
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.admin.snapshot import Health, HostMemory, RequestRow, Series, Snapshot, Status
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.generation.events import Delta, Ending, Event, Finished, Started, Timings, ToolCallDelta, Usage

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from lmx_daemon.contract.units import duration, size
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.admin.pulls import Download
+    from lmx_daemon.contract.admin.library.pulls import Download
 
 
 def name_of(job: "Download") -> str:

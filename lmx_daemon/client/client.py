@@ -18,8 +18,8 @@ from lmx_daemon.client.key_calls import KeyCalls
 from lmx_daemon.client.library_calls import LibraryCalls
 from lmx_daemon.client.remote import remote_of
 from lmx_daemon.client.router_calls import RouterCalls
+from lmx_daemon.contract.admin.library.pulls import Download, LimitState, MovePull, PullLimit, PullRequest
 from lmx_daemon.contract.admin.protocol import LoadRequest, LoadUpdate, UnloadRequest
-from lmx_daemon.contract.admin.pulls import Download, LimitState, MovePull, PullLimit, PullRequest
 from lmx_daemon.contract.admin.revisions import with_unchanged
 from lmx_daemon.contract.admin.snapshot import Health, HostMemory, LogLine, RequestRow, Snapshot, Status
 from lmx_daemon.contract.errors import error_from

@@ -6,30 +6,34 @@ from urllib.parse import quote
 import msgspec
 
 from lmx_daemon.client.connection import AdminConnection
-from lmx_daemon.contract.admin.library import (
-    CardRequest,
-    Details,
+from lmx_daemon.contract.admin.library.disk import (
     DiskUse,
-    ImportRequest,
-    ModelCard,
-    Offers,
-    Outdated,
     PruneReport,
     PruneRequest,
     PurgeRequest,
-    RecommendRequest,
     RemoveRequest,
-    SearchRequest,
     TrashRow,
+    UndoRequest,
+)
+from lmx_daemon.contract.admin.library.files import (
+    Details,
+    ImportRequest,
     TrustRequest,
     TrustRow,
-    UndoRequest,
-    UpdateRequest,
     VerifyRequest,
     VerifyUpdate,
 )
-from lmx_daemon.contract.admin.move import MovePlan, MoveRequest, MoveUpdate
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.hub import (
+    CardRequest,
+    ModelCard,
+    Offers,
+    Outdated,
+    RecommendRequest,
+    SearchRequest,
+    UpdateRequest,
+)
+from lmx_daemon.contract.admin.library.move import MovePlan, MoveRequest, MoveUpdate
+from lmx_daemon.contract.admin.library.pulls import Download
 
 HUB_SECONDS = 120.0
 """Timeout of requests that the daemon forwards to the Hub."""

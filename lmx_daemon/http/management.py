@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 import msgspec
 from litestar.di import NamedDependency
 
-from lmx_daemon.contract.admin.library import Details
+from lmx_daemon.contract.admin.library.files import Details
+from lmx_daemon.contract.admin.library.pulls import Download, PullRequest
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
-from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.models import Instance
 from lmx_daemon.contract.principal import Principal
 from lmx_daemon.http.context import AnyRequest, context_of

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from lmx_daemon.contract.admin.library import ModelCard
+from lmx_daemon.contract.admin.library.hub import ModelCard
 from lmx_daemon.contract.errors import LmxError, NotFoundError, UntrustedModelError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.library.disk.layout import BLOB, repository_folder

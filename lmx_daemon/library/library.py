@@ -9,13 +9,8 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from lmx_daemon.contract.admin.library import (
-    Details,
-    Revision,
-    TrashRow,
-    TrustRequest,
-    TrustRow,
-)
+from lmx_daemon.contract.admin.library.disk import TrashRow
+from lmx_daemon.contract.admin.library.files import Details, Revision, TrustRequest, TrustRow
 from lmx_daemon.contract.errors import CancelledError, ConflictError, DiskError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import encodable, valid_text

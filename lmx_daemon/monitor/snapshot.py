@@ -5,8 +5,8 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.admin.protocol import PROTOCOL
-from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.admin.snapshot import HostMemory, Revisions, Snapshot, Status
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.version import VERSION

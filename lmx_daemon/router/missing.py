@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download, DownloadState, PullRequest
+from lmx_daemon.contract.admin.library.pulls import DOWNLOAD_ENDS, Download, DownloadState, PullRequest
 from lmx_daemon.contract.errors import DownloadingError, error_from
 from lmx_daemon.library.catalog.model_names import REPOSITORY
 from lmx_daemon.library.pull.pull_queue import PullQueue

@@ -1,6 +1,6 @@
 """ChatAfterPull: the model with which a chat opens once its download has ended."""
 
-from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS
+from lmx_daemon.contract.admin.library.pulls import DOWNLOAD_ENDS
 from lmx_daemon.contract.admin.snapshot import Snapshot
 
 

@@ -11,7 +11,7 @@ from textual import on, work
 from textual.driver import Driver
 
 from lmx_daemon.client.client import Client
-from lmx_daemon.contract.admin.pulls import PullRequest
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.contract.errors import ErrorBody, LmxError
 from lmx_tui import messages
 from lmx_tui.daemon.daemon_calls import DaemonCalls

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from lmx_daemon.client.client import Client
-from lmx_daemon.contract.admin.library import UpdateRequest
+from lmx_daemon.contract.admin.library.hub import UpdateRequest
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_tui.formatting import short_name
 from lmx_tui.widgets.models.model_rows import NEWER

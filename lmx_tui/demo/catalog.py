@@ -1,6 +1,6 @@
 """The models of the demonstration: those on disk, those on the Hub, and their memory plans. Fixed data."""
 
-from lmx_daemon.contract.admin.library import Offer
+from lmx_daemon.contract.admin.library.hub import Offer
 from lmx_daemon.contract.models import GUIDE, Figure, MemoryPlan, Model
 
 GB = 1_000_000_000

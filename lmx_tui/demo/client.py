@@ -25,7 +25,9 @@ from lmx_daemon.contract.admin.chats import (
 from lmx_daemon.contract.admin.config import ConfigReload, ConfigView
 from lmx_daemon.contract.admin.history import RequestRecord
 from lmx_daemon.contract.admin.keys import ApiKey
-from lmx_daemon.contract.admin.library import (
+from lmx_daemon.contract.admin.library.disk import RemoveRequest, TrashRow, UndoRequest
+from lmx_daemon.contract.admin.library.files import VerifyRequest, VerifyUpdate
+from lmx_daemon.contract.admin.library.hub import (
     CardRequest,
     ModelCard,
     Offer,
@@ -33,15 +35,10 @@ from lmx_daemon.contract.admin.library import (
     Outdated,
     OutdatedRow,
     RecommendRequest,
-    RemoveRequest,
     SearchRequest,
-    TrashRow,
-    UndoRequest,
-    VerifyRequest,
-    VerifyUpdate,
 )
+from lmx_daemon.contract.admin.library.pulls import Download, PullRequest
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
-from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.admin.snapshot import LogLine, Snapshot
 from lmx_daemon.contract.errors import LmxError, RequestNotFoundError, UnsupportedError
 from lmx_daemon.contract.generation.preset import PresetRow

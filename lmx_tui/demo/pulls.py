@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lmx_daemon.contract.admin.library import Offer
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.hub import Offer
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.errors import ConflictError, JobNotFoundError
 
 RATE = 92_000_000.0

@@ -9,8 +9,8 @@ import pytest
 
 from lmx_daemon.client.client import Client
 from lmx_daemon.client.spawn import find_daemon
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
-from lmx_daemon.contract.admin.pulls import PullRequest
 from lmx_daemon.contract.errors import (
     ConflictError,
     DaemonSilentError,

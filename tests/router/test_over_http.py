@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.admin.pulls import Download, PullRequest
+from lmx_daemon.contract.admin.library.pulls import Download, PullRequest
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.errors import HubError
 from lmx_daemon.contract.generation.events import Event, Started

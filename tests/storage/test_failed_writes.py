@@ -11,7 +11,7 @@ import pytest
 from lmx_daemon.chats.store.store import ChatStore
 from lmx_daemon.contract.admin.chats import ChatCreate, ChatSettings
 from lmx_daemon.contract.admin.keys import KeyRequest
-from lmx_daemon.contract.admin.library import TrustRequest
+from lmx_daemon.contract.admin.library.files import TrustRequest
 from lmx_daemon.contract.errors import ConfigError, DiskError, LmxError
 from lmx_daemon.library.library import Library
 from lmx_daemon.router.preset_files import PresetFiles

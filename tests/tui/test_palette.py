@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_tui.app import LmxApp
 from lmx_tui.messages import PullChangeRequested
 from lmx_tui.palette import pull_commands

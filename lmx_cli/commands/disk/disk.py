@@ -16,7 +16,8 @@ from lmx_daemon.contract.errors import UsageError
 from lmx_daemon.contract.units import ago, duration, size
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.admin.library import TrashRow, VerifyUpdate
+    from lmx_daemon.contract.admin.library.disk import TrashRow
+    from lmx_daemon.contract.admin.library.files import VerifyUpdate
 
 
 def add(app: typer.Typer, output: Output) -> None:
@@ -63,7 +64,7 @@ def add(app: typer.Typer, output: Output) -> None:
 async def _rm(
     output: Output, name: str | None, yes: bool, undo: bool, trash: bool, empty: bool, json: bool
 ) -> int:  # one command with five actions on the trash
-    from lmx_daemon.contract.admin.library import PurgeRequest, RemoveRequest, UndoRequest
+    from lmx_daemon.contract.admin.library.disk import PurgeRequest, RemoveRequest, UndoRequest
     from lmx_daemon.contract.errors import NotFoundError
 
     if name is None and not (trash or undo or empty):
@@ -164,7 +165,7 @@ async def _du(output: Output, json: bool) -> int:
 
 
 async def _prune(output: Output, dry_run: bool, yes: bool, json: bool) -> int:
-    from lmx_daemon.contract.admin.library import PruneRequest
+    from lmx_daemon.contract.admin.library.disk import PruneRequest
 
     async with await started() as client:
         report = await client.prune(PruneRequest(dry_run=True))
@@ -191,7 +192,7 @@ async def _prune(output: Output, dry_run: bool, yes: bool, json: bool) -> int:
 
 
 async def _import(output: Output, path: Path, name: str | None, copy: bool, link: bool, json: bool) -> int:
-    from lmx_daemon.contract.admin.library import ImportRequest
+    from lmx_daemon.contract.admin.library.files import ImportRequest
     from lmx_daemon.contract.errors import UsageError
 
     if copy and link:

@@ -14,7 +14,7 @@ from lmx_daemon.contract.units import ago, size, tokens
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.admin.config import ConfigView
-    from lmx_daemon.contract.admin.library import Details
+    from lmx_daemon.contract.admin.library.files import Details
     from lmx_daemon.contract.models import Model
 
 ABILITIES = ("tools", "thinking", "vision", "embedding")

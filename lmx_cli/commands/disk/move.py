@@ -15,7 +15,7 @@ from lmx_daemon.contract.units import duration, size, size_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from lmx_daemon.contract.admin.move import MovePlan, MoveUpdate
+    from lmx_daemon.contract.admin.library.move import MovePlan, MoveUpdate
 
 
 def add(app: typer.Typer, output: Output) -> None:
@@ -36,7 +36,7 @@ def add(app: typer.Typer, output: Output) -> None:
 
 async def _move(output: Output, folder: Path, dry_run: bool, yes: bool, json: bool) -> int:
     from lmx_cli.commands.daemon.restart import restart_daemon
-    from lmx_daemon.contract.admin.move import MoveRequest
+    from lmx_daemon.contract.admin.library.move import MoveRequest
     from lmx_daemon.settings.paths import Home
 
     request = MoveRequest(path=os.path.abspath(os.path.expanduser(folder)))

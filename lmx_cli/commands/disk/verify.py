@@ -11,7 +11,7 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import size
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.admin.library import VerifyUpdate
+    from lmx_daemon.contract.admin.library.files import VerifyUpdate
 
 
 def add(app: typer.Typer, output: Output) -> None:
@@ -42,7 +42,7 @@ def add(app: typer.Typer, output: Output) -> None:
 
 
 async def _verify(output: Output, name: str | None, every: bool, repair: bool, accept: bool, json: bool) -> int:
-    from lmx_daemon.contract.admin.library import VerifyRequest
+    from lmx_daemon.contract.admin.library.files import VerifyRequest
     from lmx_daemon.contract.errors import UsageError
 
     if (name is None) == (not every):
@@ -97,7 +97,7 @@ def show_verification(output: Output, last: "VerifyUpdate") -> None:
 
 
 async def _trust(output: Output, name: str | None, withdraw: bool, yes: bool, json: bool) -> int:
-    from lmx_daemon.contract.admin.library import TrustRequest
+    from lmx_daemon.contract.admin.library.files import TrustRequest
 
     async with await started() as client:
         if name is None:

@@ -13,7 +13,7 @@ from lmx_cli.text.pull_text import name_of, progress, state_of, whole
 from lmx_daemon.contract.units import size
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.admin.pulls import Download, PullRequest
+    from lmx_daemon.contract.admin.library.pulls import Download, PullRequest
 
 SHOWN_LEFT_OUT = 5
 """Number of files that the note about skipped files names."""
@@ -49,7 +49,7 @@ def add(app: typer.Typer, output: Output) -> None:
         json: bool = typer.Option(False, "--json", help="Print the progress as JSON lines."),
     ) -> int:
         """Download a model from the Hugging Face Hub. Each file is verified by its hash."""
-        from lmx_daemon.contract.admin.pulls import PullRequest
+        from lmx_daemon.contract.admin.library.pulls import PullRequest
 
         request = PullRequest(
             repo=repo,

@@ -13,7 +13,7 @@ from lmx_daemon.contract.units import duration, size
 
 if TYPE_CHECKING:
     from lmx_daemon.client.client import Client
-    from lmx_daemon.contract.admin.pulls import Download, LimitState
+    from lmx_daemon.contract.admin.library.pulls import Download, LimitState
 
 JOB = typer.Argument(help="Model or pull id, as `lmx downloads` lists them.")
 VERBS = {
@@ -176,7 +176,7 @@ async def _clear(output: Output, yes: bool, json: bool) -> int:
 
 
 async def _limit(output: Output, text: str | None, json: bool) -> int:
-    from lmx_daemon.contract.admin.pulls import PullLimit
+    from lmx_daemon.contract.admin.library.pulls import PullLimit
     from lmx_daemon.contract.errors import UsageError
     from lmx_daemon.settings.values.rates import rate_of
 

@@ -15,8 +15,8 @@ from lmx_cli.text.pull_text import progress
 from lmx_daemon.contract.units import ago, duration, size, tokens
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.admin.library import Offer, Offers, SearchRequest
-    from lmx_daemon.contract.admin.pulls import Download
+    from lmx_daemon.contract.admin.library.hub import Offer, Offers, SearchRequest
+    from lmx_daemon.contract.admin.library.pulls import Download
 
 FITS = {"yes": "yes", "after unloading": "if others are unloaded", "no": "no", "unknown": "-"}
 
@@ -80,7 +80,7 @@ def _add_search(app: typer.Typer, output: Output) -> None:
         json: bool = JSON,
     ) -> int:
         """Search the Hugging Face Hub for MLX models. Shows which of them fit this machine."""
-        from lmx_daemon.contract.admin.library import SearchRequest
+        from lmx_daemon.contract.admin.library.hub import SearchRequest
 
         request = SearchRequest(
             words=" ".join(words or ()),
@@ -152,7 +152,7 @@ def _show_source(output: Output, found: "Offers") -> None:
 
 
 async def _recommend(output: Output, context: int | None, every: bool, json: bool) -> int:
-    from lmx_daemon.contract.admin.library import RecommendRequest
+    from lmx_daemon.contract.admin.library.hub import RecommendRequest
 
     async with await started() as client:
         output.progress("asking the Hub")
@@ -206,7 +206,7 @@ async def _outdated(output: Output, json: bool) -> int:
 
 
 async def _update(output: Output, name: str | None, every: bool, yes: bool, json: bool) -> int:
-    from lmx_daemon.contract.admin.library import UpdateRequest
+    from lmx_daemon.contract.admin.library.hub import UpdateRequest
     from lmx_daemon.contract.errors import UsageError, error_from
 
     if (name is None) == (not every):

@@ -5,7 +5,7 @@ Sizes are bytes, times are seconds (wall-clock if the name ends in `_at`), rates
 
 from typing import Any, Literal
 
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.generation.events import Timings

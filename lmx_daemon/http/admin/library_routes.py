@@ -10,28 +10,26 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from litestar.response import Stream
 
-from lmx_daemon.contract.admin.library import (
-    CardRequest,
-    Details,
+from lmx_daemon.contract.admin.library.disk import (
     DiskUse,
-    ImportRequest,
-    ModelCard,
-    Offers,
-    Outdated,
     PruneReport,
     PruneRequest,
     PurgeRequest,
-    RecommendRequest,
     RemoveRequest,
-    SearchRequest,
     TrashRow,
-    TrustRequest,
-    TrustRow,
     UndoRequest,
-    UpdateRequest,
-    VerifyRequest,
 )
-from lmx_daemon.contract.admin.move import MovePlan, MoveRequest
+from lmx_daemon.contract.admin.library.files import Details, ImportRequest, TrustRequest, TrustRow, VerifyRequest
+from lmx_daemon.contract.admin.library.hub import (
+    CardRequest,
+    ModelCard,
+    Offers,
+    Outdated,
+    RecommendRequest,
+    SearchRequest,
+    UpdateRequest,
+)
+from lmx_daemon.contract.admin.library.move import MovePlan, MoveRequest
 from lmx_daemon.http.admin.lines import lines_of
 from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.decoding import body_of, hub_of

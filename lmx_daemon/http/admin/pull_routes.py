@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from lmx_daemon.contract.admin.pulls import Download, LimitState, MovePull, PullLimit, PullRequest
+from lmx_daemon.contract.admin.library.pulls import Download, LimitState, MovePull, PullLimit, PullRequest
 from lmx_daemon.http.admin.lines import line, lines
 from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.decoding import body_of, hub_of

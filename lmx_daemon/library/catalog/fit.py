@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmx_daemon.contract.admin.library import Fit
+from lmx_daemon.contract.admin.library.files import Fit
 from lmx_daemon.contract.models import MemoryPlan, Model
 from lmx_daemon.memory.need import Demand, Device, Measured, plan_for
 from lmx_daemon.memory.shape import ModelShape, Weights, guessed_weights, read_shape

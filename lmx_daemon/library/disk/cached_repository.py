@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmx_daemon.contract.admin.library import Revision
+from lmx_daemon.contract.admin.library.files import Revision
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.library.disk.layout import COMMIT, current_commit, read_ref, repository_id
 from lmx_daemon.library.disk.links import FileEntry, Identity, LinkHolder, files_below, files_in, reached

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lmx_daemon.contract.admin.library import ImportRequest
+from lmx_daemon.contract.admin.library.files import ImportRequest
 from lmx_daemon.contract.errors import ConflictError, RequestError, UntrustedModelError
 from lmx_daemon.library.catalog.roots import NAME
 from lmx_daemon.library.disk.links import linked_part, refuse_link

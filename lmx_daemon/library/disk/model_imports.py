@@ -6,7 +6,7 @@ import shutil
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
-from lmx_daemon.contract.admin.library import ImportRequest, VerifyRequest, VerifyState, VerifyUpdate
+from lmx_daemon.contract.admin.library.files import ImportRequest, VerifyRequest, VerifyState, VerifyUpdate
 from lmx_daemon.contract.errors import ConflictError, LmxError
 from lmx_daemon.contract.units import size
 from lmx_daemon.library.catalog.model_registry import ModelRegistry

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lmx_daemon.contract.admin.library import PruneRow
+from lmx_daemon.contract.admin.library.disk import PruneRow
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.library.disk.cached_repository import CachedRepository, CachedSnapshot, other_holders, repositories
 from lmx_daemon.library.disk.layout import manifest_file, repository_folder

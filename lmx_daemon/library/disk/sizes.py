@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from lmx_daemon.contract.admin.library import DiskRow, DiskUse
+from lmx_daemon.contract.admin.library.disk import DiskRow, DiskUse
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.library.disk.cached_repository import CachedRepository, other_holders, repositories

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
 
-from lmx_daemon.contract.admin.library import DiskUse, PruneReport
+from lmx_daemon.contract.admin.library.disk import DiskUse, PruneReport
 from lmx_daemon.contract.errors import CancelledError, ConflictError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.library.catalog.model_registry import ModelRegistry

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.admin.library import Offer, Offers
+from lmx_daemon.contract.admin.library.hub import Offer, Offers
 from lmx_daemon.contract.errors import LmxError, NotFoundError
 from lmx_daemon.library.hub.hub_models import HubModel
 from lmx_daemon.library.hub.search import Search

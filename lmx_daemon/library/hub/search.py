@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from lmx_daemon.contract.admin.library import Offer, Offers, SearchRequest
+from lmx_daemon.contract.admin.library.hub import Offer, Offers, SearchRequest
 from lmx_daemon.contract.errors import HubError, LmxError, NotFoundError
 from lmx_daemon.library.catalog.describe import context_length, quantization, short_text
 from lmx_daemon.library.catalog.fit import MachineCapacity, plan_remote, remote_shape

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from lmx_daemon.contract.admin.move import MovePlan, MoveState, MoveUpdate
+from lmx_daemon.contract.admin.library.move import MovePlan, MoveState, MoveUpdate
 from lmx_daemon.contract.errors import ConflictError, DiskError, LmxError, RequestError
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.units import size

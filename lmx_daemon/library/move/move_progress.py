@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from lmx_daemon.contract.admin.move import MoveState, MoveUpdate
+from lmx_daemon.contract.admin.library.move import MoveState, MoveUpdate
 from lmx_daemon.contract.text import valid_text
 
 MAX_SHOWN = 50

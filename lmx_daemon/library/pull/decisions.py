@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.errors import ConflictError
 from lmx_daemon.library.pull.pull_run import PullOutcome
 from lmx_daemon.library.pull.records import JobState, PullRecord, in_order

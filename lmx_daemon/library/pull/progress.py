@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from lmx_daemon.contract.admin.pulls import Download, DownloadState
+from lmx_daemon.contract.admin.library.pulls import Download, DownloadState
 from lmx_daemon.library.verify.manifest import Manifest
 
 STALLED_SECONDS = 15.0

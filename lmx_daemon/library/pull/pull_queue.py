@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download, PullRequest
+from lmx_daemon.contract.admin.library.pulls import DOWNLOAD_ENDS, Download, PullRequest
 from lmx_daemon.contract.errors import DiskError
 from lmx_daemon.library.hub.addresses import checked_endpoint, without_credentials
 from lmx_daemon.library.hub.hub import Hub

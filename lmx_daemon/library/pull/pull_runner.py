@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
 from lmx_daemon.library.disk.layout import RepositoryPaths
 from lmx_daemon.library.disk.repository_lock import locked_now

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 
-from lmx_daemon.contract.admin.pulls import LimitState
+from lmx_daemon.contract.admin.library.pulls import LimitState
 from lmx_daemon.settings.schema import LibrarySettings
 from lmx_daemon.settings.values.rates import RateWindow, parse_schedule, window_at
 

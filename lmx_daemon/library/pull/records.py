@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from lmx_daemon.contract.admin.pulls import Download, DownloadState
+from lmx_daemon.contract.admin.library.pulls import Download, DownloadState
 from lmx_daemon.contract.errors import ErrorBody, JobNotFoundError, LmxError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.library.disk.disk_errors import disk_error

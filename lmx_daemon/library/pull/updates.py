@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from lmx_daemon.contract.admin.library import Outdated, OutdatedRow
-from lmx_daemon.contract.admin.pulls import Download, PullRequest
+from lmx_daemon.contract.admin.library.hub import Outdated, OutdatedRow
+from lmx_daemon.contract.admin.library.pulls import Download, PullRequest
 from lmx_daemon.contract.errors import HubError, LmxError, NotFoundError, RequestError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.library.catalog.model_registry import ModelRegistry

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from lmx_daemon.contract.admin.library import TrashRow
+from lmx_daemon.contract.admin.library.disk import TrashRow
 from lmx_daemon.contract.errors import ConflictError, NewerStateError, NotFoundError, RequestError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.units import size

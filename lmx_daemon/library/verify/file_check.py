@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from lmx_daemon.contract.admin.library import FileRow, FileState
+from lmx_daemon.contract.admin.library.files import FileRow, FileState
 from lmx_daemon.contract.errors import ModelLoadError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import valid_text

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from lmx_daemon.contract.admin.library import FileRow, FileState, VerifyRequest, VerifyUpdate
-from lmx_daemon.contract.admin.pulls import PullRequest
+from lmx_daemon.contract.admin.library.files import FileRow, FileState, VerifyRequest, VerifyUpdate
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.contract.errors import ConflictError, LmxError, RequestError, error_from
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import valid_text

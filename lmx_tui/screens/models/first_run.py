@@ -1,6 +1,6 @@
 """FirstRun: the welcome of the Models screen while only the built-in model is on the disk."""
 
-from lmx_daemon.contract.admin.library import Offers, RecommendRequest
+from lmx_daemon.contract.admin.library.hub import Offers, RecommendRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_tui.messages import PullRequested, QueryRequested
 from lmx_tui.screens.page import Page

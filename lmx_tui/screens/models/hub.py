@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import DataTable, Input, Static
 
-from lmx_daemon.contract.admin.library import CardRequest, Offer, Offers, RecommendRequest, SearchRequest
+from lmx_daemon.contract.admin.library.hub import CardRequest, Offer, Offers, RecommendRequest, SearchRequest
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui.formatting import clean, with_hint
 from lmx_tui.messages import PullRequested, QueryRequested

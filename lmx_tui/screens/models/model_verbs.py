@@ -9,14 +9,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
 
-from lmx_daemon.contract.admin.library import (
-    CardRequest,
-    RemoveRequest,
-    TrashRow,
-    UndoRequest,
-    VerifyRequest,
-    VerifyUpdate,
-)
+from lmx_daemon.contract.admin.library.disk import RemoveRequest, TrashRow, UndoRequest
+from lmx_daemon.contract.admin.library.files import VerifyRequest, VerifyUpdate
+from lmx_daemon.contract.admin.library.hub import CardRequest
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.units import size

@@ -5,7 +5,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import DataTable, Input
 
-from lmx_daemon.contract.admin.library import CardRequest
+from lmx_daemon.contract.admin.library.hub import CardRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Model
 from lmx_tui import keys

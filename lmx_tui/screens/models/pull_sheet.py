@@ -7,7 +7,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import DataTable, Static
 
-from lmx_daemon.contract.admin.library import CardRequest, Offer, Offers, SearchRequest
+from lmx_daemon.contract.admin.library.hub import CardRequest, Offer, Offers, SearchRequest
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui.formatting import clean, short_name, with_hint
 from lmx_tui.messages import CopyRequested, PullRequested, QueryRequested

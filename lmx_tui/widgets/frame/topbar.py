@@ -8,7 +8,7 @@ from textual import events
 from textual.reactive import var
 from textual.widget import Widget
 
-from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download
+from lmx_daemon.contract.admin.library.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.units import age, gigabytes
 from lmx_tui.keys import SCREENS

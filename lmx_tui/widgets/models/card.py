@@ -14,7 +14,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.timer import Timer
 
-from lmx_daemon.contract.admin.library import CardRequest, ModelCard
+from lmx_daemon.contract.admin.library.hub import CardRequest, ModelCard
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui import keys
 from lmx_tui.formatting import clean, one_line

@@ -4,7 +4,7 @@ from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 
-from lmx_daemon.contract.admin.library import CardRequest
+from lmx_daemon.contract.admin.library.hub import CardRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.contract.units import UNKNOWN, ago_in_words, size, timing, tokens

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.text import Text
 from textual.app import ComposeResult
 
-from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download
+from lmx_daemon.contract.admin.library.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.units import UNKNOWN, age, size, size_of
 from lmx_tui.formatting import bar, one_line, percent, short_name, shorten
 from lmx_tui.widgets.frame.pane import Pane

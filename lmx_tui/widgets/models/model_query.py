@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import ge, gt, le, lt
 
-from lmx_daemon.contract.admin.library import Offer
+from lmx_daemon.contract.admin.library.hub import Offer
 from lmx_daemon.contract.models import Instance, Model, Verdict
 
 ABILITIES = ("tools", "thinking", "vision")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS
+from lmx_daemon.contract.admin.library.pulls import DOWNLOAD_ENDS
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Instance, InstanceState, Model, Verdict
 from lmx_daemon.contract.units import UNKNOWN, age, size, tokens

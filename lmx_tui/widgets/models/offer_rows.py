@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from lmx_daemon.contract.admin.library import Offer
+from lmx_daemon.contract.admin.library.hub import Offer
 from lmx_daemon.contract.units import UNKNOWN, size
 from lmx_tui.formatting import one_line
 from lmx_tui.widgets.frame.table import Column

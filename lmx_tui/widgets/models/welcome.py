@@ -10,8 +10,8 @@ from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 
-from lmx_daemon.contract.admin.library import Offer, Offers
-from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download
+from lmx_daemon.contract.admin.library.hub import Offer, Offers
+from lmx_daemon.contract.admin.library.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.units import size
 from lmx_tui.formatting import one_line, parameters, short_name
 from lmx_tui.widgets.frame.pane import Pane

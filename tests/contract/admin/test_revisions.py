@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.admin.revisions import with_unchanged, without_unchanged
 from lmx_daemon.contract.admin.snapshot import Health, HostMemory, Revisions, Snapshot, Status
 from lmx_daemon.contract.models import Model

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin.pulls import PullRequest
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.contract.errors import DiskError
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.known_disks import KnownDisks

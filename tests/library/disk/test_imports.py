@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin.library import ImportRequest, VerifyUpdate
+from lmx_daemon.contract.admin.library.files import ImportRequest, VerifyUpdate
 from lmx_daemon.contract.errors import ConflictError, LmxError, RequestError, UntrustedModelError
 from lmx_daemon.library.disk.imports import sweep
 from lmx_daemon.library.library import Library

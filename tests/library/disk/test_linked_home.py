@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin.library import ImportRequest
+from lmx_daemon.contract.admin.library.files import ImportRequest
 from lmx_daemon.contract.errors import DiskError, RequestError
 from lmx_daemon.library.disk.imports import sweep
 from lmx_daemon.library.disk.layout import RepositoryPaths

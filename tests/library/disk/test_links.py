@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin.library import ImportRequest, PruneReport
+from lmx_daemon.contract.admin.library.disk import PruneReport
+from lmx_daemon.contract.admin.library.files import ImportRequest
 from lmx_daemon.contract.errors import DiskError
 from lmx_daemon.library.disk.links import MAX_ENTRIES, LinkHolder, reached
 from lmx_daemon.library.library import Library

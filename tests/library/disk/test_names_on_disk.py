@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lmx_daemon.contract.admin.library import ImportRequest, TrustRequest, VerifyRequest, VerifyUpdate
+from lmx_daemon.contract.admin.library.files import ImportRequest, TrustRequest, VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.errors import UntrustedModelError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.library.catalog.catalog import Catalog

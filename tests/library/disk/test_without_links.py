@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin.library import VerifyRequest
+from lmx_daemon.contract.admin.library.files import VerifyRequest
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.model_registry import ModelRegistry
 from lmx_daemon.library.disk.cached_repository import read_repository

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from lmx_daemon.contract.admin.library import Offers, SearchRequest
+from lmx_daemon.contract.admin.library.hub import Offers, SearchRequest
 from lmx_daemon.contract.errors import HubError, RequestError
 from lmx_daemon.library.hub.hub_models import trim_config
 from lmx_daemon.library.hub.recommend import recommend, recommendations

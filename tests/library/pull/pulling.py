@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lmx_daemon.contract.admin.pulls import Download, PullRequest
+from lmx_daemon.contract.admin.library.pulls import Download, PullRequest
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from tests.library.conftest import REPO
 
@@ -17,7 +17,7 @@ PULL_PROGRAM = """
 import asyncio, os, sys
 from pathlib import Path
 from lmx_daemon.settings.schema import LibrarySettings
-from lmx_daemon.contract.admin.pulls import PullRequest
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.library.pull.pull_queue import PullQueue
 async def main():
     pulls = PullQueue(lambda: LibrarySettings(reserve_bytes=0), os.environ, Path(sys.argv[2]))

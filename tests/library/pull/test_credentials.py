@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.admin.library import SearchRequest
-from lmx_daemon.contract.admin.pulls import PullRequest
+from lmx_daemon.contract.admin.library.hub import SearchRequest
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.library.hub.addresses import completed_address, without_credentials
 from lmx_daemon.library.pull.pull_queue import PullQueue

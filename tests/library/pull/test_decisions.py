@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.errors import ConflictError, ErrorBody
 from lmx_daemon.library.pull import decisions
 from lmx_daemon.library.pull.pull_run import PullOutcome

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.admin.pulls import Download, PullRequest
+from lmx_daemon.contract.admin.library.pulls import Download, PullRequest
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.settings.schema import LibrarySettings
 from tests.library.conftest import REPO, StandIn

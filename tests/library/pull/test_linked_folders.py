@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin.library import VerifyRequest
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.files import VerifyRequest
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.errors import DiskError
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from tests.library.conftest import REPO, StandIn

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from lmx_daemon.contract.admin.pulls import PullRequest
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.contract.errors import HubError, UntrustedModelError
 from lmx_daemon.library.hub.bounded_get import MAX_BYTES, Budget
 from lmx_daemon.library.hub.hub import Hub

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.library.pull.progress import STALLED_SECONDS, PullProgress
 from lmx_daemon.library.pull.throttle import Throttle
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile

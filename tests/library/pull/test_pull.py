@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin.pulls import PullRequest
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.disk.layout import manifest_file
 from lmx_daemon.library.pull.pull_queue import PullQueue

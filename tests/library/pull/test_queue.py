@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin.pulls import PullRequest
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.contract.errors import ConflictError, DiskError, JobNotFoundError, RequestError
 from lmx_daemon.library.pull import pull_runner
 from lmx_daemon.library.pull.pull_queue import PullQueue

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin.pulls import PullRequest
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.contract.errors import DiskError, ErrorBody
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.pull.records import PullRecord, PullRecords

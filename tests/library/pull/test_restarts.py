@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from lmx_daemon.contract.admin.pulls import PullRequest
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.settings.schema import LibrarySettings
 from tests.library.conftest import REPO, StandIn

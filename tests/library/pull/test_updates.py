@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin.pulls import Download, PullRequest
+from lmx_daemon.contract.admin.library.pulls import Download, PullRequest
 from lmx_daemon.contract.errors import HubError, RequestError
 from lmx_daemon.library.library import Library
 from tests.library.conftest import REPO, StandIn

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.admin.library import SearchRequest
+from lmx_daemon.contract.admin.library.hub import SearchRequest
 from lmx_daemon.contract.errors import HubError
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from tests.hostile import PYTHON_NAME

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from huggingface_hub import scan_cache_dir
 
-from lmx_daemon.contract.admin.library import ImportRequest
+from lmx_daemon.contract.admin.library.files import ImportRequest
 from lmx_daemon.contract.errors import ConflictError, DiskError, NewerStateError, NotFoundError, RequestError
 from lmx_daemon.library.disk.layout import RepositoryPaths
 from lmx_daemon.library.disk.repository_lock import locked_now

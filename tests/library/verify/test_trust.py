@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin.library import TrustRequest
+from lmx_daemon.contract.admin.library.files import TrustRequest
 from lmx_daemon.contract.errors import RequestError, UntrustedModelError
 from tests.library.repositories import library_of, make_cached, make_folder
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin.library import VerifyRequest, VerifyUpdate
-from lmx_daemon.contract.admin.pulls import PullRequest
+from lmx_daemon.contract.admin.library.files import VerifyRequest, VerifyUpdate
+from lmx_daemon.contract.admin.library.pulls import PullRequest
 from lmx_daemon.contract.errors import ConflictError, DiskError, ModelLoadError, RequestError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.library.library import Library

@@ -9,7 +9,7 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.admin.snapshot import Health, HostMemory, RequestRow, Snapshot, Status
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.generation.events import Timings

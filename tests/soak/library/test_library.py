@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lmx_daemon.contract.admin.library import Outdated, OutdatedRow
+from lmx_daemon.contract.admin.library.hub import Outdated, OutdatedRow
 from lmx_daemon.library.hub.response_cache import ResponseCache
 from lmx_daemon.library.pull.records import PullRecord
 from lmx_daemon.residency.measured import Book

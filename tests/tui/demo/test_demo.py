@@ -94,7 +94,7 @@ class TestScreens:
             assert 0 < len(answer.text) < len(ANSWERS[0])
 
     async def test_a_pull_of_an_offer_puts_the_model_on_the_disk(self, demo: DemoClient, wall: WallClock) -> None:
-        from lmx_daemon.contract.admin.pulls import PullRequest
+        from lmx_daemon.contract.admin.library.pulls import PullRequest
 
         async with opened(demo) as pilot:
             await demo.cancel_pull("d1")

@@ -10,8 +10,8 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.admin.protocol import LoadRequest
-from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ModelNotFoundError
 from lmx_daemon.contract.generation.events import Event
 from lmx_daemon.contract.generation.requests import Chat, Message, TextPart

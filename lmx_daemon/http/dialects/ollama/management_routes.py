@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Response, delete, post
 from litestar.response import Stream
 
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.errors import ConflictError, LmxError, UnsupportedError, error_from
 from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.decoding import body_of

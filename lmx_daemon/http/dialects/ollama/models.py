@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from lmx_daemon.contract.admin.library import Details
+from lmx_daemon.contract.admin.library.files import Details
 from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.http.dialects.timestamps import timestamp
 

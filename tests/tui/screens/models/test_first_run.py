@@ -5,8 +5,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from lmx_daemon.contract.admin.library import RecommendRequest
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.hub import RecommendRequest
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_tui.app import LmxApp
 from tests.fake_client import FakeClient
 from tests.library_states import CHOICES

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lmx_daemon.contract.admin.library import CardRequest, ModelCard
+from lmx_daemon.contract.admin.library.hub import CardRequest, ModelCard
 from lmx_daemon.contract.errors import HubError
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.models.model_verbs import CardDialog

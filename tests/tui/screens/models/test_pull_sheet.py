@@ -6,8 +6,8 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
-from lmx_daemon.contract.admin.library import Offer
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.hub import Offer
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.models import Model
 from lmx_tui.app import LmxApp
 from lmx_tui.daemon.chat_after_pull import ChatAfterPull

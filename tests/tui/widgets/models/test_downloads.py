@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.library.pulls import Download
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.models.hub import HubDialog

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmx_daemon.contract.admin.library import Offer
+from lmx_daemon.contract.admin.library.hub import Offer
 from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_tui.widgets.models.model_query import ModelFacts, facts_of_model, facts_of_offer, query_of
 from tests.library_states import OFFERS, VERDICT
