@@ -25,7 +25,7 @@ from lmx_daemon.library.move.items import MOVING, MoveItem, RepositoryItems, rep
 from lmx_daemon.library.move.ledger import Ledger, stamp_at
 from lmx_daemon.library.move.move_progress import MoveProgress
 from lmx_daemon.library.verify.manifest import read_manifest, write_manifest
-from lmx_daemon.storage.durable import sync_folder
+from lmx_daemon.storage.durable import sweep_temporary, sync_folder
 
 Holders = Callable[[], Iterable[LinkHolder]]
 """Function that returns the folders outside the source whose links may lead into it."""
@@ -83,6 +83,7 @@ class MoveRun:
         refuse_link(there.cache, there.blobs, there.own, there.folder / "snapshots", there.folder / "refs")
         try:
             with locked_now(here), locked(there, self._stop):
+                sweep_temporary(there.own)  # of a move that was killed while it wrote a manifest
                 self._repository(folder, held)
         except CancelledError:
             if self._stop.is_set():

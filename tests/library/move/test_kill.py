@@ -62,7 +62,7 @@ print(kills)
 
 def test_killed_move_loses_nothing_and_is_continued(tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path), "17"]
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), "7"]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=170)
     assert ended.returncode == 0, ended.stderr
     assert int(ended.stdout) > 10
