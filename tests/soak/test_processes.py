@@ -114,12 +114,13 @@ class TestStoppedProcesses:
         stopped = time.monotonic()
         os.kill(worker, signal.SIGSTOP)
         assert daemon.get("/health")[0] == 200
-        noticed = wait_until(lambda: daemon.get("/health")[0] == 503, 16, "health is not ok")
+        # On a busy machine, the daemon reads the last frames late, and the time counts from then.
+        noticed = wait_until(lambda: daemon.get("/health")[0] == 503, 30, "health is not ok")
         assert noticed > 4.0 and [stream.outcome for stream in streams] == ["running"] * 6
         for stream in streams:
             stream.join(60)
             assert stream.outcome == "worker_hung"
-            assert 15.0 < (stream.ended or 0.0) - stopped < 40.0
+            assert 15.0 < (stream.ended or 0.0) - stopped < 60.0
         size = other.size
         assert ask(daemon).status_code == 200
         wait_until(lambda: other.size > size, 5, "the other model's stream goes on")
