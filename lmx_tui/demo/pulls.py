@@ -19,7 +19,7 @@ FILE_BYTES = 5_000_000_000
 
 @dataclass
 class ScriptedPull:
-    """One pull. `done` and `checked` are bytes."""
+    """State of a pull. `done` and `checked` are bytes."""
 
     id: str
     offer: Offer

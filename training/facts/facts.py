@@ -27,7 +27,7 @@ SIGNS = {"escape": "esc", "question_mark": "?", "slash": "/", "f1": "F1", "f2": 
 
 @dataclass(frozen=True)
 class CommandFact:
-    """One command of the command line."""
+    """Command of the command line."""
 
     path: str
     """Words after `lmx`: "key create"."""

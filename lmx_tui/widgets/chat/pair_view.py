@@ -11,7 +11,7 @@ from lmx_tui.widgets.frame.static_text import StaticText
 
 
 class AnswerColumn(Vertical):
-    """One of the answers, below the name of its model and the key that chooses it."""
+    """Answer of one model, below the model's name and the key that chooses the answer."""
 
     DEFAULT_CSS = """
     AnswerColumn { width: 1fr; height: auto; }

@@ -26,7 +26,7 @@ class InputMessage(msgspec.Struct, frozen=True):
 
 
 class ThinkingBody(msgspec.Struct, frozen=True):
-    """Whether the model thinks, and for how many tokens at most."""
+    """Switch of thinking, and the most tokens of it."""
 
     type: Literal["enabled", "adaptive", "between_tools", "disabled"]
     budget_tokens: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)] | None = None

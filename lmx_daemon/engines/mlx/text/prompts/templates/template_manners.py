@@ -43,7 +43,7 @@ def turn(role: str, word: str, **more: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class CallForm:
-    """What messages with calls contain in the form that a template renders."""
+    """Content of messages with calls in the form that a template renders."""
 
     ids: Literal["any", "short"]
     """Ids of any form, or of nine letters and digits, as Mistral's are."""
